@@ -1,1 +1,103 @@
-//! To be written.
+//! Counts, stubs and interrupts `fsync` and its relatives in tests.
+//!
+//! Nothing is preloaded and no production code changes. A test binary that names this crate
+//! defines the C library's sync functions itself, and the linker resolves the calls of the standard
+//! library, of tokio and of bundled C code (SQLite, LMDB) to them.
+//!
+//! ```
+//! # #[cfg(all(target_os = "linux", not(miri)))] {
+//! use std::fs::{self, File};
+//! use std::path::Path;
+//! use fsync_counter::{Scope, SyncCounts};
+//!
+//! /// Replaces a file so that it survives a crash: old or new, never in between.
+//! fn save(dir: &Path, text: &str) -> std::io::Result<()> {
+//!     let new = File::create(dir.join("new"))?;
+//!     fs::write(dir.join("new"), text)?;
+//!     new.sync_all()?;
+//!     fs::rename(dir.join("new"), dir.join("current"))?;
+//!     File::open(dir)?.sync_all() // forgotten more often than not
+//! }
+//!
+//! let dir = tempfile::tempdir().unwrap();
+//! let saved = Scope::under(dir.path()).observe(|| save(dir.path(), "hello").unwrap());
+//! assert_eq!(saved.counts(), SyncCounts::new().files(1).dirs(1), "{}", saved.events());
+//! # }
+//! ```
+//!
+//! # Whose syncs
+//!
+//! | scope | sees | use it when |
+//! |---|---|---|
+//! | [`Scope::under`] a path | any thread's syncs of that path and below | tests run in parallel, the code has a thread pool or a runtime |
+//! | [`Scope::thread`] | the calling thread's | the code syncs on its own thread |
+//! | [`Scope::process`] | every thread's | the test is alone in its process (cargo-nextest) |
+//!
+//! [`FsyncCounter`] is the same as a guard, and acts [at the n-th sync](FsyncCounter::at_sync):
+//! kill the process there, fail it, delay it. [`stub`], [`stub_thread`] and [`stub_under`] answer
+//! syncs without the disk.
+//!
+//! # Never a silent zero
+//!
+//! The first use in a process proves that the program's calls reach the hook, without issuing a
+//! sync, and panics with the cure otherwise ([`check_linkage`]). What the crate can't prove is that
+//! a test binary which never names it has it: such a binary has nothing to count with either.
+//!
+//! # What it does not see
+//!
+//! System calls that don't go through the C library (rustix in its default mode, inline assembly,
+//! io_uring), child processes, and durability by other means (`O_SYNC`, `O_DSYNC`, `RWF_DSYNC`).
+//! The page `docs/fsync-counting.md` lists callers one by one, made by a test.
+//!
+//! # What it changes in your process
+//!
+//! In a test binary that names it: `fsync`, `fdatasync`, `msync`, `sync_file_range`, `syncfs`,
+//! `sync` and `syscall` are this crate's. With no scope or stub open each costs a few
+//! nanoseconds more than the C library's and does the same, except that it is no point of thread
+//! cancellation. A hook preserves `errno`, takes no lock and allocates nothing. A release build
+//! of your program does not contain any of it: this is a dev-dependency.
+//!
+//! # Platforms
+//!
+//! Linux (gnu and musl) on x86_64 and aarch64. Elsewhere, and under Miri, the crate compiles and
+//! its first use panics with [`HookError::Unsupported`]; [`check_linkage`] returns it.
+
+mod action;
+mod counts;
+mod event;
+mod hook;
+mod linkage;
+mod registry;
+mod scope;
+mod stub;
+mod watch;
+
+pub use action::Action;
+pub use counts::{SyncCounts, SyncCountsIter};
+pub use event::{Event, Events, FileClass, Operation, Outcome};
+pub use linkage::{HookError, check_linkage};
+pub use scope::{FsyncCounter, Observed, Scope};
+pub use stub::{PathStubGuard, StubGuard, ThreadStubGuard, stub, stub_thread, stub_under};
+
+/// How many sync calls the calling thread has made since it started, of any kind, whether a scope
+/// was open or not. It costs a nanosecond or two a sync and classifies nothing: for a loop that
+/// must not be slowed by an open scope.
+///
+/// ```
+/// # #[cfg(all(target_os = "linux", not(miri)))] {
+/// let file = tempfile::tempfile().unwrap();
+/// let _disk = fsync_counter::stub();
+/// let before = fsync_counter::calls_on_this_thread();
+/// file.sync_data().unwrap();
+/// assert_eq!(fsync_counter::calls_on_this_thread() - before, 1);
+/// # }
+/// ```
+///
+/// # Panics
+/// When the hook is not linked or the platform has none.
+#[must_use]
+#[track_caller]
+pub fn calls_on_this_thread() -> u64 {
+    linkage::require_linkage();
+    hook::calls_on_this_thread()
+}

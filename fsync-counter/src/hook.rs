@@ -1,0 +1,33 @@
+//! The hook itself: one half for each platform, with the same inner face.
+//!
+//! - `prove()`: whether the program calls the hook;
+//! - `this_thread()`: a key that is the calling thread's alone for the life of the process;
+//! - `calls_on_this_thread()`: sync calls seen on it;
+//! - `stub_process`, `unstub_process`, `stub_thread`, `unstub_thread`: nesting switches;
+//! - `path_from_bytes`: a path as the kernel gave it.
+
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(miri)
+))]
+mod linux;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(miri)
+))]
+pub(crate) use linux::*;
+
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(miri)
+)))]
+mod other;
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(miri)
+)))]
+pub(crate) use other::*;

@@ -1,0 +1,283 @@
+//! What a call is asked of, and where in the file system that is.
+//!
+//! All of it by raw system calls into buffers on the stack. A descriptor costs an `fstat` and a
+//! `readlink` below `/proc`; a mapped address a walk through `/proc/self/maps`.
+
+use libc::{c_int, c_void};
+
+use super::{Call, DescriptorLink, raw};
+use crate::event::FileClass;
+use crate::watch::Place;
+
+/// The kernel gives no longer path for a descriptor.
+const PATH_MAX: usize = 4096;
+/// What the kernel appends to the last path of an unlinked file.
+const DELETED: &[u8] = b" (deleted)";
+
+/// The answer, with room for the path.
+pub(super) struct Placement {
+    pub(super) class: FileClass,
+    pub(super) place: Place,
+    path: [u8; PATH_MAX],
+    path_len: usize,
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        Self {
+            class: FileClass::Other,
+            place: Place::Unplaced,
+            path: [0; PATH_MAX],
+            path_len: 0,
+        }
+    }
+}
+
+impl Placement {
+    pub(super) fn find(&mut self, call: Call) {
+        match call {
+            Call::Fsync(fd) | Call::Fdatasync(fd) | Call::SyncFileRange(fd, ..) => {
+                self.find_descriptor(fd);
+            }
+            Call::Syncfs(fd) => {
+                self.find_descriptor(fd);
+                self.class = FileClass::Other;
+                self.place = Place::Unplaced;
+            }
+            Call::Msync(address, ..) => self.find_mapping(address),
+            Call::Sync => {}
+        }
+    }
+
+    pub(super) fn path(&self) -> Option<&[u8]> {
+        (self.path_len > 0).then(|| &self.path[..self.path_len])
+    }
+
+    fn find_descriptor(&mut self, fd: c_int) {
+        let links = match raw::mode_and_links(fd) {
+            Ok((mode, links)) => {
+                self.class = match mode & libc::S_IFMT {
+                    libc::S_IFREG => FileClass::File,
+                    libc::S_IFDIR => FileClass::Directory,
+                    _ => FileClass::Other,
+                };
+                links
+            }
+            Err(errno) => {
+                self.class = FileClass::Unknown(errno);
+                return;
+            }
+        };
+        let link = DescriptorLink::of(fd);
+        let Ok(len) = raw::read_link(link.as_c_str(), &mut self.path) else {
+            return;
+        };
+        self.path_len = len;
+        if links == 0 {
+            self.strip_deleted();
+        }
+        self.place_by_path();
+    }
+
+    /// A path of the file system begins with a slash; what has none (`pipe:[1]`, `socket:[2]`)
+    /// stands nowhere in it.
+    fn place_by_path(&mut self) {
+        if self.path[..self.path_len].first() == Some(&b'/') {
+            self.place = Place::AtPath;
+        } else {
+            self.place = Place::Nowhere;
+            self.path_len = 0;
+        }
+    }
+
+    fn strip_deleted(&mut self) {
+        if self.path[..self.path_len].ends_with(DELETED) {
+            self.path_len -= DELETED.len();
+        }
+    }
+
+    /// Looks the address up in this process's list of mappings. Other threads may change the list
+    /// meanwhile, but not the mapping of which a caller has just asked to sync a part.
+    fn find_mapping(&mut self, address: *mut c_void) {
+        let fd = match raw::open_for_reading(c"/proc/self/maps") {
+            Ok(fd) => fd,
+            Err(errno) => {
+                self.class = FileClass::Unknown(errno);
+                return;
+            }
+        };
+        let mut search = MappingSearch::new(address.addr(), &mut self.path);
+        let mut chunk = [0; 2048];
+        let found = loop {
+            match raw::read(fd, &mut chunk) {
+                Err(libc::EINTR) => {}
+                Ok(0) | Err(_) => break None,
+                Ok(read) => {
+                    if let Some(len) = search.feed(&chunk[..read]) {
+                        break Some(len);
+                    }
+                }
+            }
+        };
+        raw::close(fd);
+        match found {
+            None => self.class = FileClass::Unknown(libc::ENOMEM),
+            Some(len) => {
+                self.path_len = len;
+                // The list has no number of links: a file whose own name ends so is misnamed here.
+                self.strip_deleted();
+                self.place_by_path();
+                self.class = match self.place {
+                    Place::AtPath => FileClass::File,
+                    _ => FileClass::Other,
+                };
+            }
+        }
+    }
+}
+
+/// Finds the line of an address in the text of `/proc/self/maps`, fed piece by piece, and copies
+/// its path:
+///
+/// `7f0c2a000000-7f0c2a021000 rw-s 00000000 fe:00 1234    /srv/data file`
+struct MappingSearch<'a> {
+    address: usize,
+    path: &'a mut [u8],
+    path_len: usize,
+    field: Field,
+    number: usize,
+    start: usize,
+    is_in: bool,
+    /// Digits of a `\012` read so far: the one character that the kernel writes so is a newline.
+    escape: Option<(u8, u8)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Start,
+    End,
+    /// Permissions, offset, device, inode: the spaces still to pass.
+    Middle(u8),
+    /// The spaces before the path.
+    Gap,
+    Path,
+}
+
+impl<'a> MappingSearch<'a> {
+    fn new(address: usize, path: &'a mut [u8]) -> Self {
+        Self {
+            address,
+            path,
+            path_len: 0,
+            field: Field::Start,
+            number: 0,
+            start: 0,
+            is_in: false,
+            escape: None,
+        }
+    }
+
+    /// The length of the path (0 for an anonymous mapping) once the line of the address ended.
+    fn feed(&mut self, text: &[u8]) -> Option<usize> {
+        for &byte in text {
+            if byte == b'\n' {
+                if self.is_in {
+                    return Some(self.path_len);
+                }
+                self.field = Field::Start;
+                self.number = 0;
+                continue;
+            }
+            match self.field {
+                Field::Start if byte == b'-' => {
+                    self.start = self.number;
+                    self.number = 0;
+                    self.field = Field::End;
+                }
+                Field::End if byte == b' ' => {
+                    self.is_in = (self.start..self.number).contains(&self.address);
+                    self.field = Field::Middle(4);
+                }
+                Field::Start | Field::End => {
+                    let digit = char::from(byte).to_digit(16).unwrap_or(0);
+                    self.number = (self.number << 4) | digit as usize;
+                }
+                Field::Middle(1) if byte == b' ' => self.field = Field::Gap,
+                Field::Middle(left) if byte == b' ' => self.field = Field::Middle(left - 1),
+                Field::Middle(_) => {}
+                Field::Gap if byte == b' ' => {}
+                Field::Gap => {
+                    self.field = Field::Path;
+                    self.take(byte);
+                }
+                Field::Path => self.take(byte),
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, byte: u8) {
+        if !self.is_in {
+            return;
+        }
+        let byte = match (self.escape, byte) {
+            (None, b'\\') => {
+                self.escape = Some((0, 0));
+                return;
+            }
+            (Some((digits, value)), b'0'..=b'7') if digits < 2 => {
+                self.escape = Some((digits + 1, value * 8 + (byte - b'0')));
+                return;
+            }
+            (Some((2, value)), b'0'..=b'7') => {
+                self.escape = None;
+                value.wrapping_mul(8).wrapping_add(byte - b'0')
+            }
+            (Some(_), _) => {
+                self.escape = None;
+                byte
+            }
+            (None, _) => byte,
+        };
+        if let Some(place) = self.path.get_mut(self.path_len) {
+            *place = byte;
+            self.path_len += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAPS: &str = "\
+        1000-2000 r--p 00000000 fe:00 77                         /usr/bin/app\n\
+        2000-3000 rw-p 00000000 00:00 0 \n\
+        3000-4000 rw-s 00000000 fe:00 78                         /srv/a b\\012c\n\
+        ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0  [vsyscall]\n";
+
+    fn path_at(address: usize, piece: usize) -> Option<String> {
+        let mut path = [0; 64];
+        let mut search = MappingSearch::new(address, &mut path);
+        let len = MAPS
+            .as_bytes()
+            .chunks(piece)
+            .find_map(|text| search.feed(text))?;
+        Some(String::from_utf8_lossy(&path[..len]).into_owned())
+    }
+
+    #[test]
+    fn an_address_is_found_in_whatever_pieces_the_list_comes() {
+        for piece in [1, 2, 7, 64, 1000] {
+            assert_eq!(path_at(0x1000, piece).as_deref(), Some("/usr/bin/app"));
+            assert_eq!(path_at(0x1fff, piece).as_deref(), Some("/usr/bin/app"));
+            assert_eq!(path_at(0x2000, piece).as_deref(), Some(""));
+            assert_eq!(path_at(0x3abc, piece).as_deref(), Some("/srv/a b\nc"));
+            assert_eq!(path_at(0x4000, piece), None);
+            assert_eq!(
+                path_at(0xffff_ffff_ff60_0010, piece).as_deref(),
+                Some("[vsyscall]")
+            );
+        }
+    }
+}

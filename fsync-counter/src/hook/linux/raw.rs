@@ -1,0 +1,230 @@
+//! System calls without the C library: the hook stands where the C library's functions would be,
+//! so that calling those would come back to it. None of these touches `errno`.
+
+use std::arch::asm;
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use libc::{c_int, c_long, c_uint, c_void, off64_t, size_t};
+
+/// What the kernel answered: a value, or an `errno`.
+pub(super) type RawResult = Result<c_long, c_int>;
+
+/// Issues a system call.
+///
+/// # Safety
+/// That of the system call: the kernel does what its arguments say with this process's memory.
+#[cfg(target_arch = "x86_64")]
+pub(super) unsafe fn system_call(number: c_long, arguments: [c_long; 6]) -> RawResult {
+    let [a, b, c, d, e, f] = arguments;
+    let answer: c_long;
+    // SAFETY: the x86_64 Linux convention: number in rax, arguments in rdi, rsi, rdx, r10, r8 and
+    // r9, answer in rax; the kernel changes rcx and r11 and nothing else. Its effects on memory
+    // are the caller's to vouch for.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number => answer,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") d,
+            in("r8") e,
+            in("r9") f,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    decode(answer)
+}
+
+/// Issues a system call.
+///
+/// # Safety
+/// That of the system call: the kernel does what its arguments say with this process's memory.
+#[cfg(target_arch = "aarch64")]
+pub(super) unsafe fn system_call(number: c_long, arguments: [c_long; 6]) -> RawResult {
+    let [a, b, c, d, e, f] = arguments;
+    let answer: c_long;
+    // SAFETY: the aarch64 Linux convention: number in x8, arguments in x0 to x5, answer in x0; the
+    // kernel changes no other register. Its effects on memory are the caller's to vouch for.
+    unsafe {
+        asm!(
+            "svc 0",
+            in("x8") number,
+            inlateout("x0") a => answer,
+            in("x1") b,
+            in("x2") c,
+            in("x3") d,
+            in("x4") e,
+            in("x5") f,
+            options(nostack),
+        );
+    }
+    decode(answer)
+}
+
+/// The kernel's answers from -4095 to -1 are errors.
+fn decode(answer: c_long) -> RawResult {
+    match c_int::try_from(answer) {
+        Ok(error @ -4095..=-1) => Err(-error),
+        _ => Ok(answer),
+    }
+}
+
+/// Bit for bit, as a register holds it. (`cast_signed` is newer than this crate's `rust-version`.)
+#[expect(clippy::cast_possible_wrap, reason = "a register has no sign")]
+fn register(size: size_t) -> c_long {
+    size as c_long
+}
+
+fn address(pointer: *const c_void) -> c_long {
+    register(pointer.addr())
+}
+
+pub(super) fn fsync(fd: c_int) -> RawResult {
+    // SAFETY: reads and writes no memory of this process.
+    unsafe { system_call(libc::SYS_fsync, [fd.into(), 0, 0, 0, 0, 0]) }
+}
+
+pub(super) fn fdatasync(fd: c_int) -> RawResult {
+    // SAFETY: reads and writes no memory of this process.
+    unsafe { system_call(libc::SYS_fdatasync, [fd.into(), 0, 0, 0, 0, 0]) }
+}
+
+pub(super) fn msync(start: *mut c_void, length: size_t, flags: c_int) -> RawResult {
+    let arguments = [address(start), register(length), flags.into(), 0, 0, 0];
+    // SAFETY: writes mapped memory out and changes none; an address that is not mapped is refused.
+    unsafe { system_call(libc::SYS_msync, arguments) }
+}
+
+pub(super) fn sync_file_range(
+    fd: c_int,
+    offset: off64_t,
+    bytes: off64_t,
+    flags: c_uint,
+) -> RawResult {
+    let arguments = [fd.into(), offset, bytes, flags.into(), 0, 0];
+    // SAFETY: reads and writes no memory of this process.
+    unsafe { system_call(libc::SYS_sync_file_range, arguments) }
+}
+
+pub(super) fn syncfs(fd: c_int) -> RawResult {
+    // SAFETY: reads and writes no memory of this process.
+    unsafe { system_call(libc::SYS_syncfs, [fd.into(), 0, 0, 0, 0, 0]) }
+}
+
+pub(super) fn sync() -> RawResult {
+    // SAFETY: takes no arguments.
+    unsafe { system_call(libc::SYS_sync, [0; 6]) }
+}
+
+pub(super) fn gettid() -> u32 {
+    // SAFETY: takes no arguments and always succeeds.
+    id(unsafe { system_call(libc::SYS_gettid, [0; 6]) })
+}
+
+pub(super) fn getpid() -> u32 {
+    // SAFETY: takes no arguments and always succeeds.
+    id(unsafe { system_call(libc::SYS_getpid, [0; 6]) })
+}
+
+fn id(answer: RawResult) -> u32 {
+    answer.ok().and_then(|id| id.try_into().ok()).unwrap_or(0)
+}
+
+/// Waits at least this long, also across signals.
+pub(super) fn wait(duration: Duration) {
+    let mut left = libc::timespec {
+        tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: c_long::from(duration.subsec_nanos()),
+    };
+    loop {
+        let time = address((&raw mut left).cast_const().cast());
+        // SAFETY: both pointers are to `left`, which lives here; the kernel reads the request
+        // before it writes what remains of it, and allows them to be the same.
+        match unsafe { system_call(libc::SYS_nanosleep, [time, time, 0, 0, 0, 0]) } {
+            Err(libc::EINTR) => {}
+            _ => return,
+        }
+    }
+}
+
+/// The mode (file type and permissions) and the number of links of what a descriptor refers to.
+pub(super) fn mode_and_links(fd: c_int) -> Result<(u32, u64), c_int> {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    let place = address(status.as_mut_ptr().cast_const().cast());
+    // SAFETY: the kernel writes one `struct stat` of the native layout (the C library's on these
+    // architectures) to a place of that size.
+    unsafe { system_call(libc::SYS_fstat, [fd.into(), place, 0, 0, 0, 0]) }?;
+    // SAFETY: the call succeeded, so that the kernel has written all of it.
+    let status = unsafe { status.assume_init() };
+    #[cfg_attr(
+        target_arch = "x86_64",
+        expect(clippy::useless_conversion, reason = "32 bits wide on aarch64")
+    )]
+    let links = u64::from(status.st_nlink);
+    Ok((status.st_mode, links))
+}
+
+/// Reads where a link points to; the bytes written to `buffer`.
+pub(super) fn read_link(link: &CStr, buffer: &mut [u8]) -> Result<usize, c_int> {
+    let arguments = [
+        libc::AT_FDCWD.into(),
+        address(link.as_ptr().cast()),
+        address(buffer.as_mut_ptr().cast_const().cast()),
+        register(buffer.len()),
+        0,
+        0,
+    ];
+    // SAFETY: the link is a C string and the kernel writes at most `buffer.len()` bytes to it.
+    let written = unsafe { system_call(libc::SYS_readlinkat, arguments) }?;
+    Ok(usize::try_from(written).unwrap_or(0))
+}
+
+/// Opens a file for reading, closed on `exec`.
+pub(super) fn open_for_reading(path: &CStr) -> Result<c_int, c_int> {
+    let arguments = [
+        libc::AT_FDCWD.into(),
+        address(path.as_ptr().cast()),
+        (libc::O_RDONLY | libc::O_CLOEXEC).into(),
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the path is a C string.
+    let fd = unsafe { system_call(libc::SYS_openat, arguments) }?;
+    Ok(c_int::try_from(fd).unwrap_or(-1))
+}
+
+/// Reads from a descriptor; the bytes written to `buffer`, 0 at the end.
+pub(super) fn read(fd: c_int, buffer: &mut [u8]) -> Result<usize, c_int> {
+    let place = address(buffer.as_mut_ptr().cast_const().cast());
+    let arguments = [fd.into(), place, register(buffer.len()), 0, 0, 0];
+    // SAFETY: the kernel writes at most `buffer.len()` bytes to it.
+    let read = unsafe { system_call(libc::SYS_read, arguments) }?;
+    Ok(usize::try_from(read).unwrap_or(0))
+}
+
+/// Closes a descriptor that this crate opened.
+pub(super) fn close(fd: c_int) {
+    // SAFETY: the caller owns the descriptor and does not use it again.
+    let _closed_also_when_refused =
+        unsafe { system_call(libc::SYS_close, [fd.into(), 0, 0, 0, 0, 0]) };
+}
+
+pub(super) fn errno() -> c_int {
+    // SAFETY: always succeeds; the pointer is this thread's and valid while it runs.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: see above; it is initialised when the thread starts.
+    unsafe { *place }
+}
+
+pub(super) fn set_errno(errno: c_int) {
+    // SAFETY: always succeeds; the pointer is this thread's and valid while it runs.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: see above.
+    unsafe { *place = errno };
+}

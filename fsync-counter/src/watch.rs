@@ -1,0 +1,445 @@
+//! What one scope sees: whose syncs are its own, their counts and their events.
+//!
+//! Everything here is written by hooks of several threads at once and read by the scope's owner,
+//! through atomics only. Nothing is overwritten: starting over is a fresh watch.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crate::action::{Action, ArmedActions};
+use crate::counts::SyncCounts;
+use crate::event::{Event, Events, FileClass, Operation, Outcome};
+
+/// Events kept a scope; more are counted, not kept.
+const EVENTS_MAX: usize = 1024;
+/// Room for the paths of a scope's events, in words of eight bytes; each path begins a word.
+const PATH_WORDS_MAX: usize = 8 * 1024;
+const WORD_BYTES: usize = size_of::<u64>();
+
+/// Whose syncs a watch sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Attribution {
+    /// Those of the thread with this key (`hook::this_thread`).
+    Thread(u64),
+    /// Those of every thread of the process.
+    Process,
+    /// Those of this canonical path and of what is below it.
+    Path(PathBuf),
+}
+
+/// Where a sync belongs in the file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At the sighting's path.
+    AtPath,
+    /// At no path at all: a pipe, a socket, anonymous memory.
+    Nowhere,
+    /// It can't be told, or it is everywhere.
+    Unplaced,
+}
+
+/// One sync, as a hook describes it to the watches.
+#[derive(Debug)]
+pub(crate) struct Sighting<'a> {
+    pub(crate) sequence: u64,
+    pub(crate) operation: Operation,
+    pub(crate) class: FileClass,
+    pub(crate) place: Place,
+    pub(crate) path: Option<&'a [u8]>,
+    /// The key of the calling thread, as in [`Attribution::Thread`].
+    pub(crate) caller: u64,
+    pub(crate) thread: u32,
+    pub(crate) process: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) attribution: Attribution,
+    role: Role,
+}
+
+#[derive(Debug)]
+enum Role {
+    Count(Tally),
+    Stub,
+}
+
+impl Watch {
+    /// A watch that counts.
+    pub(crate) fn counting(attribution: Attribution) -> Self {
+        Self {
+            attribution,
+            role: Role::Count(Tally::default()),
+        }
+    }
+
+    /// A watch that has the syncs of a path answered without reaching the disk.
+    pub(crate) fn stubbing(path: PathBuf) -> Self {
+        Self {
+            attribution: Attribution::Path(path),
+            role: Role::Stub,
+        }
+    }
+
+    /// The same watch before it saw anything.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            attribution: self.attribution.clone(),
+            role: match self.role {
+                Role::Count(_) => Role::Count(Tally::default()),
+                Role::Stub => Role::Stub,
+            },
+        }
+    }
+
+    /// Notes a sync that is about to be forwarded, and hands over what is armed for it.
+    pub(crate) fn before(&self, sighting: &Sighting<'_>, run: impl FnMut(Action)) {
+        if let (Role::Count(tally), Some(field)) = (&self.role, self.field_for(sighting)) {
+            tally.before(field, sighting, run);
+        }
+    }
+
+    /// Notes how the sync with this sequence ended.
+    pub(crate) fn after(&self, sequence: u64, outcome: Outcome) {
+        if let Role::Count(tally) = &self.role {
+            tally.events.finish(sequence, outcome);
+        }
+    }
+
+    /// Whether this watch stubs that sync. One that can't be placed is not stubbed: it may be
+    /// somebody else's durability.
+    pub(crate) fn stubs(&self, sighting: &Sighting<'_>) -> bool {
+        matches!(self.role, Role::Stub)
+            && matches!(self.field_for(sighting), Some(field) if field != Field::Unknown)
+    }
+
+    pub(crate) fn arm(&self, at: u64, action: Action) {
+        if let Role::Count(tally) = &self.role {
+            tally.actions.arm(at, action);
+        }
+    }
+
+    pub(crate) fn counts(&self) -> SyncCounts {
+        match &self.role {
+            Role::Count(tally) => tally.counts(),
+            Role::Stub => SyncCounts::new(),
+        }
+    }
+
+    pub(crate) fn events(&self) -> Events {
+        match &self.role {
+            Role::Count(tally) => tally.events.read(),
+            Role::Stub => Events::default(),
+        }
+    }
+
+    /// The count that this sync belongs to, or `None` when it is not this watch's.
+    fn field_for(&self, sighting: &Sighting<'_>) -> Option<Field> {
+        let (mine, placed) = match &self.attribution {
+            Attribution::Thread(key) => (*key == sighting.caller, true),
+            Attribution::Process => (true, true),
+            Attribution::Path(root) => match (sighting.place, sighting.path) {
+                (Place::AtPath, Some(path)) => (is_at_or_below(path, root), true),
+                (Place::Nowhere, _) => (false, true),
+                (Place::Unplaced, _) | (Place::AtPath, None) => (true, false),
+            },
+        };
+        if !mine {
+            return None;
+        }
+        Some(match sighting.class {
+            _ if sighting.operation.is_weak() => Field::Weak,
+            _ if !placed => Field::Unknown,
+            FileClass::File => Field::Files,
+            FileClass::Directory => Field::Dirs,
+            FileClass::Other => Field::Other,
+            FileClass::Unknown(_) => Field::Unknown,
+        })
+    }
+}
+
+/// Whether `path` is `root` or lies below it, name by name.
+fn is_at_or_below(path: &[u8], root: &Path) -> bool {
+    let root = root.as_os_str().as_encoded_bytes();
+    match path.strip_prefix(root) {
+        Some(rest) => rest.is_empty() || rest[0] == b'/' || root.ends_with(b"/"),
+        None => false,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Files,
+    Dirs,
+    Other,
+    Unknown,
+    Weak,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    fields: [AtomicU64; 5],
+    /// Syncs that were not weak, for [`ArmedActions`].
+    numbered: AtomicU64,
+    actions: ArmedActions,
+    events: EventLog,
+}
+
+impl Tally {
+    fn before(&self, field: Field, sighting: &Sighting<'_>, run: impl FnMut(Action)) {
+        self.fields[field as usize].fetch_add(1, Ordering::Relaxed);
+        self.events.start(sighting);
+        if field != Field::Weak {
+            let number = self.numbered.fetch_add(1, Ordering::Relaxed) + 1;
+            self.actions.for_each_at(number, run);
+        }
+    }
+
+    fn counts(&self) -> SyncCounts {
+        let read = |field: Field| self.fields[field as usize].load(Ordering::Relaxed);
+        SyncCounts {
+            files: read(Field::Files),
+            dirs: read(Field::Dirs),
+            other: read(Field::Other),
+            unknown: read(Field::Unknown),
+            weak: read(Field::Weak),
+        }
+    }
+}
+
+/// Bounded room for events, filled from the front. The earliest are kept, not the latest: the
+/// first sync that should not be there explains more than the last.
+#[derive(Debug)]
+struct EventLog {
+    /// Entries handed out, also beyond the end.
+    taken: AtomicUsize,
+    entries: Box<[Entry]>,
+    path_words_taken: AtomicUsize,
+    path_words: Box<[AtomicU64]>,
+}
+
+/// An event in atomics. `written` is stored last and read first (release, acquire), so that a
+/// reader that sees it sees the rest.
+#[derive(Debug, Default)]
+struct Entry {
+    written: AtomicBool,
+    sequence: AtomicU64,
+    operation: AtomicU64,
+    class: AtomicI64,
+    path_start: AtomicUsize,
+    path_len: AtomicUsize,
+    thread: AtomicU32,
+    process: AtomicU32,
+    outcome: AtomicI64,
+}
+
+impl Default for EventLog {
+    fn default() -> Self {
+        Self {
+            taken: AtomicUsize::new(0),
+            entries: (0..EVENTS_MAX).map(|_| Entry::default()).collect(),
+            path_words_taken: AtomicUsize::new(0),
+            path_words: (0..PATH_WORDS_MAX).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+}
+
+impl EventLog {
+    fn start(&self, sighting: &Sighting<'_>) {
+        let at = self.taken.fetch_add(1, Ordering::Relaxed);
+        let Some(entry) = self.entries.get(at) else {
+            return;
+        };
+        let (start, len) = self.keep_path(sighting.path.unwrap_or_default());
+        entry.sequence.store(sighting.sequence, Ordering::Relaxed);
+        entry
+            .operation
+            .store(sighting.operation.to_code(), Ordering::Relaxed);
+        entry
+            .class
+            .store(class_to_code(sighting.class), Ordering::Relaxed);
+        entry.path_start.store(start, Ordering::Relaxed);
+        entry.path_len.store(len, Ordering::Relaxed);
+        entry.thread.store(sighting.thread, Ordering::Relaxed);
+        entry.process.store(sighting.process, Ordering::Relaxed);
+        entry
+            .outcome
+            .store(Outcome::Pending.to_code(), Ordering::Relaxed);
+        entry.written.store(true, Ordering::Release);
+    }
+
+    /// Copies a path into its room: its first word and its length in bytes, (0, 0) when it is
+    /// empty or does not fit.
+    fn keep_path(&self, path: &[u8]) -> (usize, usize) {
+        let words = path.len().div_ceil(WORD_BYTES);
+        let start = self.path_words_taken.fetch_add(words, Ordering::Relaxed);
+        let Some(room) = self.path_words.get(start..start.saturating_add(words)) else {
+            return (0, 0);
+        };
+        for (kept, bytes) in room.iter().zip(path.chunks(WORD_BYTES)) {
+            let mut word = [0; WORD_BYTES];
+            word[..bytes.len()].copy_from_slice(bytes);
+            kept.store(u64::from_ne_bytes(word), Ordering::Relaxed);
+        }
+        (start, path.len())
+    }
+
+    fn finish(&self, sequence: u64, outcome: Outcome) {
+        let taken = self.taken.load(Ordering::Relaxed).min(self.entries.len());
+        // From the back: what has just returned was noted a moment ago.
+        let entry = self.entries[..taken].iter().rev().find(|entry| {
+            entry.written.load(Ordering::Acquire)
+                && entry.sequence.load(Ordering::Relaxed) == sequence
+        });
+        if let Some(entry) = entry {
+            entry.outcome.store(outcome.to_code(), Ordering::Relaxed);
+        }
+    }
+
+    fn read(&self) -> Events {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let mut list: Vec<Event> = self.entries[..taken.min(self.entries.len())]
+            .iter()
+            .filter(|entry| entry.written.load(Ordering::Acquire))
+            .map(|entry| Event {
+                sequence: entry.sequence.load(Ordering::Relaxed),
+                operation: Operation::from_code(entry.operation.load(Ordering::Relaxed)),
+                class: class_from_code(entry.class.load(Ordering::Relaxed)),
+                path: self.read_path(entry),
+                thread: entry.thread.load(Ordering::Relaxed),
+                process: entry.process.load(Ordering::Relaxed),
+                outcome: Outcome::from_code(entry.outcome.load(Ordering::Relaxed)),
+            })
+            .collect();
+        list.sort_by_key(|event| event.sequence);
+        Events {
+            list,
+            overflowed: taken.saturating_sub(self.entries.len()) as u64,
+        }
+    }
+
+    fn read_path(&self, entry: &Entry) -> Option<PathBuf> {
+        let start = entry.path_start.load(Ordering::Relaxed);
+        let len = entry.path_len.load(Ordering::Relaxed);
+        let mut bytes: Vec<u8> = self
+            .path_words
+            .get(start..start + len.div_ceil(WORD_BYTES))?
+            .iter()
+            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
+            .collect();
+        bytes.truncate(len);
+        (!bytes.is_empty()).then(|| crate::hook::path_from_bytes(bytes))
+    }
+}
+
+const FILE: i64 = -1;
+const DIRECTORY: i64 = -2;
+const OTHER: i64 = -3;
+
+fn class_to_code(class: FileClass) -> i64 {
+    match class {
+        FileClass::File => FILE,
+        FileClass::Directory => DIRECTORY,
+        FileClass::Other => OTHER,
+        FileClass::Unknown(errno) => i64::from(errno.max(0)),
+    }
+}
+
+fn class_from_code(code: i64) -> FileClass {
+    match code {
+        FILE => FileClass::File,
+        DIRECTORY => FileClass::Directory,
+        OTHER => FileClass::Other,
+        errno => FileClass::Unknown(i32::try_from(errno).unwrap_or(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sighting(class: FileClass, place: Place, path: Option<&[u8]>) -> Sighting<'_> {
+        Sighting {
+            sequence: 1,
+            operation: Operation::Fsync,
+            class,
+            place,
+            path,
+            caller: 7,
+            thread: 1,
+            process: 1,
+        }
+    }
+
+    fn seen(attribution: Attribution, sighting: &Sighting<'_>) -> SyncCounts {
+        let watch = Watch::counting(attribution);
+        watch.before(sighting, |_| ());
+        watch.counts()
+    }
+
+    #[test]
+    fn a_path_scope_goes_by_whole_names() {
+        let root = Path::new("/srv/out");
+        assert!(is_at_or_below(b"/srv/out", root));
+        assert!(is_at_or_below(b"/srv/out/a/b", root));
+        assert!(!is_at_or_below(b"/srv/outbox", root));
+        assert!(!is_at_or_below(b"/srv", root));
+        assert!(is_at_or_below(b"/srv", Path::new("/")));
+    }
+
+    #[test]
+    fn each_attribution_takes_what_is_its_own() {
+        let file = sighting(FileClass::File, Place::AtPath, Some(b"/a/b"));
+        let one = SyncCounts::new().files(1);
+        let none = SyncCounts::new();
+        assert_eq!(seen(Attribution::Thread(7), &file), one);
+        assert_eq!(seen(Attribution::Thread(8), &file), none);
+        assert_eq!(seen(Attribution::Process, &file), one);
+        assert_eq!(seen(Attribution::Path("/a".into()), &file), one);
+        assert_eq!(seen(Attribution::Path("/b".into()), &file), none);
+    }
+
+    #[test]
+    fn what_cannot_be_placed_is_unknown_to_a_path_scope_and_other_to_the_rest() {
+        let everywhere = sighting(FileClass::Other, Place::Unplaced, None);
+        assert_eq!(
+            seen(Attribution::Path("/a".into()), &everywhere),
+            SyncCounts::new().unknown(1)
+        );
+        assert_eq!(
+            seen(Attribution::Process, &everywhere),
+            SyncCounts::new().other(1)
+        );
+        let pipe = sighting(FileClass::Other, Place::Nowhere, None);
+        assert_eq!(
+            seen(Attribution::Path("/a".into()), &pipe),
+            SyncCounts::new()
+        );
+    }
+
+    #[test]
+    fn a_stub_of_a_path_leaves_alone_what_it_cannot_place() {
+        let stub = Watch::stubbing("/a".into());
+        assert!(stub.stubs(&sighting(FileClass::File, Place::AtPath, Some(b"/a/b"))));
+        assert!(!stub.stubs(&sighting(FileClass::File, Place::AtPath, Some(b"/b"))));
+        assert!(!stub.stubs(&sighting(FileClass::Other, Place::Unplaced, None)));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_said() {
+        let watch = Watch::counting(Attribution::Process);
+        let path = [b'p'; 100];
+        for _ in 0..EVENTS_MAX + 3 {
+            watch.before(
+                &sighting(FileClass::File, Place::AtPath, Some(&path)),
+                |_| (),
+            );
+        }
+        let events = watch.events();
+        assert_eq!(watch.counts().files, (EVENTS_MAX + 3) as u64);
+        assert_eq!(events.len(), EVENTS_MAX);
+        assert_eq!(events.overflowed(), 3);
+        assert!(events[0].path.is_some());
+        assert!(events[EVENTS_MAX - 1].path.is_none());
+    }
+}
