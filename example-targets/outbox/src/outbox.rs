@@ -1,0 +1,315 @@
+//! The handle: opening an outbox, committing to it, and looking at it.
+//!
+//! The drain is in `drain.rs`.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use crate::clock::{Clock, SystemClock, unix_ms};
+use crate::dead_letters::{self, DeadLetter, DeadLine, Source};
+use crate::directory::ParentDirectory;
+use crate::disk::{Disk, SystemDisk};
+use crate::error::{Action, Error};
+use crate::event::{Event, Turn};
+use crate::ledger::Ledger;
+use crate::lines::{Folded, inbox_header, live_bytes, newer_version, record_line, wal_header};
+
+/// An inbox below this size is never compacted.
+const COMPACTED_BYTES_MIN: u64 = 64 * 1024;
+
+/// More than any header of this version takes.
+const HEADER_BYTES_MAX: usize = 128;
+
+/// The outbox of one parent: its children commit finished turns, the parent drains them.
+///
+/// Any number of handles, threads and processes may use one outbox at once. See the
+/// [crate page](crate) for the protocol.
+pub struct Outbox {
+    pub(crate) directory: ParentDirectory,
+    pub(crate) clock: Box<dyn Clock>,
+}
+
+/// What [`Outbox::sweep`] moved out.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Swept {
+    /// Lines that went to the dead-letter file.
+    pub dead_letters: usize,
+    /// Consumed turns that were forgotten.
+    pub ledger_entries: usize,
+}
+
+impl Outbox {
+    /// Opens the outbox of `parent_id` under the directory `root`, creating both where they
+    /// are missing.
+    ///
+    /// Any non-empty string is a parent id. Different ids never share a file, and none
+    /// reaches outside `root`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EmptyParent`], or [`Error::Io`] when the directory or its lock files cannot
+    /// be created or opened.
+    pub fn open(root: impl AsRef<Path>, parent_id: &str) -> Result<Self, Error> {
+        Self::with_seams(root, parent_id, SystemDisk, SystemClock)
+    }
+
+    /// Like [`Outbox::open`], with a disk and a clock other than the system's.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Outbox::open`].
+    pub fn with_seams(
+        root: impl AsRef<Path>,
+        parent_id: &str,
+        disk: impl Disk + 'static,
+        clock: impl Clock + 'static,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            directory: ParentDirectory::open(root.as_ref(), parent_id, Box::new(disk))?,
+            clock: Box::new(clock),
+        })
+    }
+
+    /// The directory that holds this outbox's files.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Makes `event` pending. It is durable when this returns: 1 file and 1 directory fsync.
+    ///
+    /// A child has at most one pending event: a later one takes the place of an earlier one
+    /// that was not drained yet. An event whose turn was consumed in the last 14 days is
+    /// accepted, and dropped by the next drain.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EmptyChild`], [`Error::SummaryTooLong`], [`Error::EventTooLong`],
+    /// [`Error::NewerVersion`], or [`Error::Io`], for instance on a full disk: then nothing
+    /// is pending that was not before. Only [`Error::NotTakenBack`] leaves that open.
+    pub fn commit(&self, event: Event) -> Result<(), Error> {
+        let line = record_line(&event, unix_ms(self.clock.now()))?;
+        let path = &self.directory.inbox.path;
+        let _inbox = self.directory.lock_inbox()?;
+        let (file, length) = self.directory.open_for_append(path)?;
+        let head = read_at(&file, path, 0, length.min(HEADER_BYTES_MAX as u64))?;
+        refuse_newer(&head, Source::Inbox, path)?;
+        if length > 0
+            && length + line.len() as u64
+                > COMPACTED_BYTES_MIN.max(live_bytes(&head).saturating_mul(2))
+        {
+            return self.commit_compacting(&line);
+        }
+        let opening = if length == 0 {
+            inbox_header(0)
+        } else if read_at(&file, path, length - 1, length)? == b"\n" {
+            String::new()
+        } else {
+            // A crash tore the last line: it stays a line of its own, which the drain sets
+            // aside, and does not swallow this one.
+            "\n".into()
+        };
+        let bytes = [opening.as_bytes(), &line].concat();
+        self.directory.append(path, &file, length, &bytes)
+    }
+
+    /// Commits `line` and rewrites the inbox without the lines that later ones replaced.
+    ///
+    /// It runs when the inbox has grown to twice its size after the last rewrite, so that
+    /// committing stays linear in the number of commits and the file in that of children.
+    /// The new line stands at the end and not in its child's place: a failure can cut it off.
+    fn commit_compacting(&self, line: &[u8]) -> Result<(), Error> {
+        let inbox = &self.directory.inbox;
+        let bytes = ParentDirectory::read(&inbox.path)?.unwrap_or_default();
+        let folded = Folded::new(b"", &bytes);
+        let dead_bytes: usize = folded.dead.iter().map(|dead| dead.line.len() + 1).sum();
+        let mut lines = folded.to_file("", dead_bytes + line.len());
+        for dead in &folded.dead {
+            lines.extend_from_slice(dead.line);
+            lines.push(b'\n');
+        }
+        let mut file = inbox_header(lines.len() + line.len()).into_bytes();
+        file.append(&mut lines);
+        let length_before = file.len() as u64;
+        file.extend_from_slice(line);
+        self.directory
+            .replace_or_take_back(inbox, &file, length_before)
+    }
+
+    /// The turns that the next drain would look at, in the order in which it would deliver
+    /// them. It writes and syncs nothing.
+    ///
+    /// Turns that a drain is delivering at this moment are still among them, and so are
+    /// repetitions of consumed turns, which a drain drops. Lines that a drain would set
+    /// aside as damaged are not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NewerVersion`], or [`Error::Io`] when a file cannot be read.
+    pub fn pending(&self) -> Result<Vec<Turn>, Error> {
+        let _inbox = self.directory.lock_inbox()?;
+        let files = self.read_files()?;
+        let pending = Folded::new(files.wal(), files.inbox()).pending;
+        Ok(pending
+            .into_iter()
+            .map(|one| one.record.into_turn())
+            .collect())
+    }
+
+    /// The lines that were set aside, oldest first. A crash while a line was being set aside
+    /// can make it appear twice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the file cannot be read.
+    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, Error> {
+        let _inbox = self.directory.lock_inbox()?;
+        let bytes = ParentDirectory::read(&self.directory.dead_letters)?;
+        Ok(dead_letters::read(&bytes.unwrap_or_default()))
+    }
+
+    /// Sets aside what no drain would deliver (records older than 7 days, damaged lines) and
+    /// forgets turns that were consumed more than 14 days ago. A drain does the same; this
+    /// is for a parent that is gone. It syncs nothing when there is nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LedgerUnreadable`], [`Error::NewerVersion`] or [`Error::Io`]; nothing is lost.
+    pub fn sweep(&self) -> Result<Swept, Error> {
+        let directory = &self.directory;
+        let now = self.clock.now();
+        let now_ms = unix_ms(now);
+        let _ledger = directory.lock_ledger()?;
+        let bytes = ParentDirectory::read(&directory.ledger.path)?;
+        let ledger = Ledger::read(bytes.as_deref(), &directory.ledger.path)?;
+        let dead_letters = {
+            let _inbox = directory.lock_inbox()?;
+            let files = self.read_files()?;
+            let mut folded = Folded::new(files.wal(), files.inbox());
+            folded.expire(now_ms);
+            if !folded.dead.is_empty() {
+                self.set_aside(&folded.dead)?;
+                self.keep_pending(&files, &folded, &ledger)?;
+            }
+            folded.dead.len()
+        };
+        let (ledger_entries, file) = ledger.swept(now_ms);
+        if ledger_entries > 0 {
+            directory.replace(&directory.ledger, &file)?;
+        }
+        Ok(Swept {
+            dead_letters,
+            ledger_entries,
+        })
+    }
+
+    /// Rewrites what the dead lines leave. Where a crashed drain left a write-ahead file, all
+    /// of it goes there, under that drain's batch, as the next drain would stage it.
+    fn keep_pending(
+        &self,
+        files: &Files,
+        folded: &Folded<'_>,
+        ledger: &Ledger<'_>,
+    ) -> Result<(), Error> {
+        let directory = &self.directory;
+        let is_empty = folded.pending.is_empty();
+        if files.wal.is_some() && !is_empty {
+            let header = wal_header(files.batch(folded, ledger));
+            directory.replace(&directory.wal, &folded.to_file(&header, 0))?;
+        } else if files.inbox.is_some() && !is_empty {
+            let lines = folded.to_file("", 0);
+            let file = [inbox_header(lines.len()).as_bytes(), &lines].concat();
+            return directory.replace(&directory.inbox, &file);
+        }
+        if files.inbox.is_some() {
+            directory.remove(&directory.inbox.path)?;
+        }
+        if files.wal.is_some() && is_empty {
+            directory.remove(&directory.wal.path)?;
+        }
+        Ok(())
+    }
+
+    /// Writes `dead` to the dead-letter file: 1 file and 1 directory fsync.
+    pub(crate) fn set_aside(&self, dead: &[DeadLine<'_>]) -> Result<(), Error> {
+        let path = &self.directory.dead_letters;
+        let (file, length) = self.directory.open_for_append(path)?;
+        let mut bytes = Vec::new();
+        if length > 0 && read_at(&file, path, length - 1, length)? != b"\n" {
+            bytes.push(b'\n');
+        }
+        bytes.append(&mut dead_letters::to_lines(dead, self.clock.now()));
+        self.directory.append(path, &file, length, &bytes)
+    }
+
+    /// Reads the write-ahead file and the inbox; the caller holds the inbox lock.
+    pub(crate) fn read_files(&self) -> Result<Files, Error> {
+        let directory = &self.directory;
+        let files = Files {
+            wal: ParentDirectory::read(&directory.wal.path)?,
+            inbox: ParentDirectory::read(&directory.inbox.path)?,
+        };
+        refuse_newer(files.wal(), Source::Wal, &directory.wal.path)?;
+        refuse_newer(files.inbox(), Source::Inbox, &directory.inbox.path)?;
+        Ok(files)
+    }
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox")
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The content of the two files that hold records.
+pub(crate) struct Files {
+    pub(crate) wal: Option<Vec<u8>>,
+    pub(crate) inbox: Option<Vec<u8>>,
+}
+
+impl Files {
+    pub(crate) fn wal(&self) -> &[u8] {
+        self.wal.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn inbox(&self) -> &[u8] {
+        self.inbox.as_deref().unwrap_or_default()
+    }
+
+    /// The batch under which these records are staged: that of the write-ahead file, else a
+    /// new one.
+    ///
+    /// A write-ahead file whose header is damaged belongs to the ledger's last batch or to
+    /// the one that would have come next. The last one is assumed: its drain may have marked
+    /// records that nobody received, and delivering one twice is better than losing it.
+    pub(crate) fn batch(&self, folded: &Folded<'_>, ledger: &Ledger<'_>) -> u64 {
+        match folded.batch {
+            Some(batch) => batch,
+            None if self.wal().is_empty() => ledger.last_batch + 1,
+            None => ledger.last_batch,
+        }
+    }
+}
+
+fn refuse_newer(bytes: &[u8], source: Source, path: &Path) -> Result<(), Error> {
+    match newer_version(bytes, source.kind()) {
+        None => Ok(()),
+        Some(version) => Err(Error::NewerVersion {
+            path: path.to_owned(),
+            version,
+        }),
+    }
+}
+
+/// Reads the bytes from `start` to `end`, which the caller knows to be there.
+fn read_at(file: &File, path: &Path, start: u64, end: u64) -> Result<Vec<u8>, Error> {
+    let length = usize::try_from(end - start).expect("a header or a byte");
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, start)
+        .map_err(Error::io(Action::Read, path))?;
+    Ok(bytes)
+}
