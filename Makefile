@@ -1,0 +1,28 @@
+# The only entry points a person or a CI job needs. Each sets up what it lacks (see
+# scripts/tools.sh): rustup's toolchain, a C compiler and make are enough to start.
+
+.DEFAULT_GOAL := help
+.PHONY: help test test-perf bench lint docs clean-records
+# A gate is measured alone on the machine, also under `make -j`.
+.NOTPARALLEL:
+
+help: ## list the targets (the default)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+test: ## unit, integration and doc tests: everything but the gates
+	@scripts/test
+
+test-perf: ## the gates, alone on the machine, and their table (GATE=outbox/drain-25 for one)
+	@scripts/test-perf
+
+bench: ## the benchmarks behind the figures in docs/ (BENCH=name for one)
+	@scripts/bench
+
+lint: ## formatting, clippy with warnings denied, workflow files against GitHub's schema
+	@scripts/lint
+
+docs: ## the API documentation, with warnings denied
+	@RUSTDOCFLAGS="$${RUSTDOCFLAGS:-} -D warnings" cargo doc --workspace --no-deps
+
+clean-records: ## forget the records of earlier runs
+	@rm -rf target/perfbudget
