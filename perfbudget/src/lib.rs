@@ -1,1 +1,81 @@
-//! To be written.
+//! Performance budgets that are ordinary Rust tests.
+//!
+//! A gate is a `#[test]` that fails when the code got slower than its budget allows, or does other
+//! work than it should:
+//!
+//! ```
+//! use std::time::Duration;
+//! use perfbudget::{Budget, Gate};
+//!
+//! const PARSE: Budget = Budget::warm(Duration::from_micros(400)); // median, machine, date
+//!
+//! // #[test]
+//! fn perf_parse() {
+//!     Gate::new("docs/parse", PARSE)
+//!         .setup(|| "1 2 3 ".repeat(10_000))
+//!         .run(|text| {
+//!             let sum: u64 = text.split_whitespace().map(|n| n.parse::<u64>().unwrap()).sum();
+//!             assert_eq!(sum, 60_000); // the work was done
+//!         });
+//! }
+//! # perf_parse();
+//! ```
+//!
+//! - **Tier 1**, walltime: [`Gate::new`] measures a warm-up and 11 runs and compares their trimmed
+//!   mean with `max(base × factor, 1 ms) × multiplier` ([`Budget`]). A round that is over is
+//!   confirmed by two more before it fails the test.
+//! - **Tier 2**, counts: [`Gate::counts`] compares counts (syncs, rows, allocations) exactly, and
+//!   [`constant_across`] shows that they don't grow with N.
+//! - [`trimmed_mean`] and its three relatives measure without a gate.
+//! - [`tmpfs_dir`] keeps a fixture's files in memory, so that a walltime gate measures the code.
+//!
+//! Name the tests `perf_…`, build them with optimisation and run them alone on the machine. In
+//! builds that can't be timed (debug, coverage, Miri, sanitizers) a walltime gate runs its
+//! operation once and says `not_measured`; count gates always count.
+//!
+//! # Environment
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | [`PERF_BUDGET_MULTIPLIER`](MULTIPLIER_ENV) | a number that widens every limit; 1.0 when unset |
+//! | [`PERFBUDGET_DIR`](DIR_ENV) | where records go; none are written when unset |
+//! | [`PERFBUDGET_RUN_ID`](RUN_ID_ENV) | the run's name where cargo-nextest gives none |
+//! | [`PERFBUDGET_DENY`](DENY_ENV) | passing verdicts that fail: `contended,undecided,not_measured` |
+//!
+//! # What this changes in your process
+//!
+//! The first warm measurement raises two thresholds of glibc's malloc for the life of the process,
+//! so that it gives no memory back inside the clock, and each round begins with one
+//! `malloc_trim`. Nothing else: no thread, no signal handler, no global allocator.
+//!
+//! # When not to use it
+//!
+//! To find out which of two versions is 2 % faster: an absolute gate catches what exceeds its
+//! headroom, which every report states. To explore: a benchmark harness draws better pictures.
+
+mod allocator;
+mod budget;
+mod counts;
+mod gate;
+mod host;
+mod measure;
+mod message;
+mod multiplier;
+pub mod record;
+mod run;
+mod statistics;
+mod tmpfs;
+mod verdict;
+
+pub use budget::{Budget, Class, FLOOR};
+pub use counts::constant_across;
+pub use gate::{CountGate, Gate, PreparedGate};
+pub use measure::{
+    Measurement, SAMPLES, trimmed_mean, trimmed_mean_warm, trimmed_mean_warm_with_setup,
+    trimmed_mean_with_setup,
+};
+pub use multiplier::{MULTIPLIER_ENV, Multiplier, MultiplierError};
+pub use record::Record;
+pub use run::{DIR_ENV, RUN_ID_ENV};
+pub use tmpfs::{TmpfsDir, tmpfs_dir};
+pub use verdict::{DENY_ENV, Verdict};

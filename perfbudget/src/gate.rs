@@ -1,0 +1,520 @@
+//! Gates: a budget, the code that it guards, and the decision.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::panic::Location;
+use std::path::{Path, PathBuf};
+
+use crate::allocator::{self, Discipline};
+use crate::budget::{Budget, Class, FLOOR};
+use crate::host;
+use crate::measure::{self, Measurement};
+use crate::message;
+use crate::multiplier::Multiplier;
+use crate::record::{Record, RoundTimes, SCHEMA, SampleTimes, WallTime, nanoseconds};
+use crate::run;
+use crate::tmpfs;
+use crate::verdict::{Centre, Denied, RoundFigures, Verdict, verdict};
+
+/// A named budget, before it is given the code to guard.
+///
+/// ```
+/// use std::time::Duration;
+/// use perfbudget::{Budget, Gate};
+///
+/// const SORT: Budget = Budget::warm(Duration::from_micros(310)); // where and when observed
+///
+/// // #[test]
+/// fn perf_sort() {
+///     Gate::new("docs/sort", SORT)
+///         .batch(4)
+///         .setup(|| (0..50_000_u64).rev().collect::<Vec<_>>())
+///         .run(|numbers| {
+///             numbers.sort_unstable();
+///             assert_eq!(numbers[0], 0); // a sort that does nothing must not pass
+///         });
+/// }
+/// perf_sort();
+/// ```
+#[derive(Debug)]
+#[must_use = "a gate decides in `run` or `check`"]
+pub struct Gate {
+    name: String,
+    budget: Budget,
+    place: &'static Location<'static>,
+}
+
+impl Gate {
+    /// A walltime gate (Tier 1). Names are words of lower-case letters, digits and dashes,
+    /// separated by slashes, and belong to one gate of a workspace: `outbox/drain-25`.
+    ///
+    /// # Panics
+    /// When the name is of another form, and when the budget's base or batch is zero.
+    #[track_caller]
+    pub fn new(name: impl Into<String>, budget: Budget) -> Self {
+        let name = checked_name(name.into());
+        assert!(
+            !budget.base().is_zero(),
+            "gate {name}: its budget is zero, which nothing can be within\n\
+             give it the median that was observed"
+        );
+        let gate = Self {
+            name,
+            budget,
+            place: Location::caller(),
+        };
+        gate.batch(budget.operations())
+    }
+
+    /// A count gate (Tier 2): what was done, not how long it took.
+    ///
+    /// # Panics
+    /// When the name is not of the form that [`Gate::new`] wants.
+    #[track_caller]
+    pub fn counts(name: impl Into<String>) -> CountGate {
+        CountGate {
+            name: checked_name(name.into()),
+            evidence: Vec::new(),
+            place: Location::caller(),
+        }
+    }
+
+    /// Makes a sample of `n` operations, each with an input of its own, for work that is short of
+    /// a third of a millisecond: on its own the [`FLOOR`] would let it grow unseen.
+    ///
+    /// # Panics
+    /// When `n` is zero.
+    #[track_caller]
+    pub fn batch(mut self, n: u32) -> Self {
+        assert!(
+            n != 0,
+            "gate {}: a batch of zero operations measures nothing",
+            self.name
+        );
+        self.budget = self.budget.batch(n);
+        self
+    }
+
+    /// Makes a fresh input for every operation, outside the clock.
+    pub fn setup<I, S: FnMut() -> I>(self, setup: S) -> PreparedGate<S> {
+        PreparedGate { gate: self, setup }
+    }
+
+    /// Measures `op` and decides.
+    ///
+    /// # Panics
+    /// At the caller's line, with everything that is known, when the verdict fails; with `op`'s
+    /// panic; when another gate of the run has the name.
+    #[track_caller]
+    pub fn run<T>(self, op: impl FnMut() -> T) {
+        self.setup(|| ()).run(without_input(op));
+    }
+
+    /// Measures `op`, decides and returns the record, whatever the verdict.
+    ///
+    /// # Panics
+    /// With `op`'s panic; when another gate of the run has the name.
+    #[track_caller]
+    pub fn check<T>(self, op: impl FnMut() -> T) -> Record {
+        self.setup(|| ()).check(without_input(op))
+    }
+}
+
+fn without_input<T>(mut op: impl FnMut() -> T) -> impl FnMut(&mut ()) -> T {
+    move |()| op()
+}
+
+/// A walltime gate whose operation gets a fresh input. From [`Gate::setup`].
+#[derive(Debug)]
+#[must_use = "a gate decides in `run` or `check`"]
+pub struct PreparedGate<S> {
+    gate: Gate,
+    setup: S,
+}
+
+impl<I, S: FnMut() -> I> PreparedGate<S> {
+    /// As [`Gate::batch`].
+    ///
+    /// # Panics
+    /// When `n` is zero.
+    #[track_caller]
+    pub fn batch(mut self, n: u32) -> Self {
+        self.gate = self.gate.batch(n);
+        self
+    }
+
+    /// As [`Gate::run`]. What `op` returns is dropped outside the clock and can't borrow from the
+    /// input.
+    ///
+    /// # Panics
+    /// As [`Gate::run`], and with the panic of the setup.
+    #[track_caller]
+    pub fn run<T>(self, op: impl FnMut(&mut I) -> T) {
+        conclude(&self.check(op));
+    }
+
+    /// As [`Gate::check`].
+    ///
+    /// # Panics
+    /// As [`Gate::check`], and with the panic of the setup.
+    #[track_caller]
+    pub fn check<T>(mut self, mut op: impl FnMut(&mut I) -> T) -> Record {
+        let gate = self.gate;
+        let decision = Decision::begin(&gate.name, gate.place);
+        let outcome = match host::why_not_timed() {
+            None => measured(gate.budget, &mut self.setup, &mut op),
+            Some(why) => {
+                let mut input = (self.setup)();
+                op(&mut input);
+                Outcome::not_measured(why)
+            }
+        };
+        decision.end(outcome.into_record(gate.budget))
+    }
+}
+
+/// A count gate. From [`Gate::counts`].
+#[derive(Debug)]
+#[must_use = "a gate decides in `exactly` or `check`"]
+pub struct CountGate {
+    name: String,
+    evidence: Vec<String>,
+    place: &'static Location<'static>,
+}
+
+impl CountGate {
+    /// Lines that explain the counts when they are not what was expected: the events that were
+    /// counted. The first 40 are kept.
+    pub fn evidence(mut self, lines: impl IntoIterator<Item = impl Display>) -> Self {
+        const KEPT: usize = 40;
+        let mut lines = lines.into_iter();
+        let kept = lines.by_ref().take(KEPT).map(|line| line.to_string());
+        self.evidence = kept.collect();
+        match lines.count() {
+            0 => {}
+            more => self.evidence.push(format!("… and {more} more")),
+        }
+        self
+    }
+
+    /// Compares what was observed with what the code says. The order is ignored, a key that is
+    /// absent is 0, a key that is repeated adds up.
+    ///
+    /// ```
+    /// use perfbudget::Gate;
+    ///
+    /// let observed = [("files", 1), ("dirs", 2), ("files", 1)];
+    /// Gate::counts("docs/save-syncs").exactly([("files", 2), ("dirs", 2)], observed);
+    /// ```
+    ///
+    /// # Panics
+    /// At the caller's line, with each count beside what was expected, when they differ; when
+    /// another gate of the run has the name.
+    #[track_caller]
+    pub fn exactly(
+        self,
+        expected: impl IntoIterator<Item = (&'static str, u64)>,
+        observed: impl IntoIterator<Item = (&'static str, u64)>,
+    ) {
+        conclude(&self.check(expected, observed));
+    }
+
+    /// As [`exactly`](CountGate::exactly), and returns the record, whatever the verdict.
+    ///
+    /// # Panics
+    /// When another gate of the run has the name.
+    #[track_caller]
+    pub fn check(
+        self,
+        expected: impl IntoIterator<Item = (&'static str, u64)>,
+        observed: impl IntoIterator<Item = (&'static str, u64)>,
+    ) -> Record {
+        let decision = Decision::begin(&self.name, self.place);
+        let (expected, counts) = (summed(expected), summed(observed));
+        decision.end(Record {
+            tier: 2,
+            verdict: if expected == counts {
+                Verdict::Exact
+            } else {
+                Verdict::Differs
+            },
+            counts,
+            expected,
+            evidence: self.evidence,
+            ..blank()
+        })
+    }
+}
+
+fn summed(pairs: impl IntoIterator<Item = (&'static str, u64)>) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for (key, n) in pairs {
+        if n != 0 {
+            let sum: &mut u64 = sums.entry(key.to_owned()).or_default();
+            *sum = sum.saturating_add(n);
+        }
+    }
+    sums
+}
+
+#[track_caller]
+fn checked_name(name: String) -> String {
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    assert!(
+        name.split('/').all(is_word),
+        "{name:?} is not the name of a gate\n\
+         names are words of a-z, 0-9 and -, separated by /: \"outbox/drain-25\""
+    );
+    name
+}
+
+/// Fails the test when the record says so.
+#[track_caller]
+fn conclude(record: &Record) {
+    let (denied, _warned_in_the_record) = Denied::from_env();
+    if record.verdict.is_failure() || denied.contains(record.verdict) {
+        let command = run::command_for(&record.test);
+        panic!("{}", message::failure(record, &command));
+    }
+}
+
+/// The frame around a gate's decision: its name is claimed before anything runs, and its record
+/// is completed and written after.
+struct Decision {
+    name: String,
+    place: &'static Location<'static>,
+    directory: Option<PathBuf>,
+}
+
+impl Decision {
+    #[track_caller]
+    fn begin(name: &str, place: &'static Location<'static>) -> Self {
+        let directory = run::directory();
+        if let Err(two_places) = run::claim(name, place, directory.as_deref()) {
+            panic!("{two_places}");
+        }
+        Self {
+            name: name.to_owned(),
+            place,
+            directory,
+        }
+    }
+
+    fn end(self, mut record: Record) -> Record {
+        record.gate = self.name;
+        record.host = host::host();
+        record.test = run::test_place(self.place);
+        run::run_id().clone_into(&mut record.run_id);
+        record.at = run::now();
+        let (_, warnings) = Denied::from_env();
+        record.warnings.extend(warnings);
+        if tmpfs::used_on_a_disk() {
+            record
+                .warnings
+                .push("its fixtures are not in memory: the disk is inside the clock".to_owned());
+        }
+        let saved = save(&mut record, self.directory.as_deref());
+        println!("{}\n  {saved}", message::one_line(&record));
+        record
+    }
+}
+
+/// Writes the record; says where, or why not.
+fn save(record: &mut Record, directory: Option<&Path>) -> String {
+    let Some(directory) = directory else {
+        return format!("no record: {} is not set", run::DIR_ENV);
+    };
+    match record.write(directory) {
+        Ok(()) => format!(
+            "record: {}",
+            directory.join(Record::file_name(&record.gate)).display()
+        ),
+        Err(error) => {
+            let warning = format!(
+                "failed to write its record to {}: {error}",
+                directory.display()
+            );
+            eprintln!("warning: gate {}: {warning}", record.gate);
+            record.warnings.push(warning);
+            "no record".to_owned()
+        }
+    }
+}
+
+/// What measuring came to.
+struct Outcome {
+    verdict: Verdict,
+    not_measured: Option<String>,
+    measurements: Vec<Measurement>,
+    multiplier: Multiplier,
+    warnings: Vec<String>,
+    allocator: Option<String>,
+}
+
+/// Rounds until the verdict is clear.
+fn measured<I, T>(
+    budget: Budget,
+    setup: &mut impl FnMut() -> I,
+    op: &mut impl FnMut(&mut I) -> T,
+) -> Outcome {
+    let (multiplier, warnings) = Multiplier::from_env();
+    let limit = budget.limit(multiplier);
+    let discipline = discipline_for(budget.class());
+    let mut measurements = Vec::new();
+    let mut figures = Vec::new();
+    let verdict = loop {
+        let measurement = measure::round(discipline, budget.operations(), setup, op);
+        figures.push(figures_of(&measurement));
+        measurements.push(measurement);
+        if let Some(verdict) = verdict(&figures, limit) {
+            break verdict;
+        }
+    };
+    Outcome {
+        verdict,
+        not_measured: None,
+        measurements,
+        multiplier,
+        warnings,
+        allocator: discipline.map(|d| d.name().to_owned()),
+    }
+}
+
+fn discipline_for(class: Class) -> Option<&'static dyn Discipline> {
+    match class {
+        Class::Cold => None,
+        Class::Warm => Some(allocator::discipline()),
+    }
+}
+
+/// Why both bounds are wall.
+const BOUNDS: &str = "both bounds are wall: waiting for a CPU is not taken out";
+
+/// Both bounds are wall until something better is known.
+fn figures_of(measurement: &Measurement) -> RoundFigures {
+    let wall = Centre {
+        trimmed_mean: measurement.mean(),
+        median: measurement.median(),
+    };
+    RoundFigures {
+        wall,
+        lo: wall,
+        hi: wall,
+    }
+}
+
+impl Outcome {
+    fn not_measured(why: String) -> Self {
+        let (multiplier, warnings) = Multiplier::from_env();
+        Self {
+            verdict: Verdict::NotMeasured,
+            not_measured: Some(why),
+            measurements: Vec::new(),
+            multiplier,
+            warnings,
+            allocator: None,
+        }
+    }
+
+    fn into_record(self, budget: Budget) -> Record {
+        let figures: Vec<RoundFigures> = self.measurements.iter().map(figures_of).collect();
+        let deciding = self.measurements.last();
+        let mut warnings = self.warnings;
+        if budget.is_floored() {
+            warnings.push(format!(
+                "the floor of {FLOOR:?} sets its limit, not its base: it could grow to {:.0} times \
+                 its base unseen; give it a batch",
+                (FLOOR.as_secs_f64() / budget.base().as_secs_f64()).floor()
+            ));
+        }
+        Record {
+            tier: 1,
+            class: Some(budget.class()),
+            base_ns: Some(nanoseconds(budget.base())),
+            batch: Some(budget.operations()),
+            factor: Some(budget.class().factor()),
+            floor_ns: Some(nanoseconds(FLOOR)),
+            multiplier: Some(self.multiplier.get()),
+            limit_ns: Some(nanoseconds(budget.limit(self.multiplier))),
+            wall_ns: deciding.map(wall_time),
+            lo_ns: figures.last().map(|f| nanoseconds(f.lo.trimmed_mean)),
+            hi_ns: figures.last().map(|f| nanoseconds(f.hi.trimmed_mean)),
+            bounds: deciding.map(|_| BOUNDS.to_owned()),
+            samples: deciding.map(sample_times).unwrap_or_default(),
+            rounds: figures.iter().map(round_times).collect(),
+            verdict: self.verdict,
+            not_measured: self.not_measured,
+            allocator: self.allocator,
+            warnings,
+            ..blank()
+        }
+    }
+}
+
+fn wall_time(measurement: &Measurement) -> WallTime {
+    WallTime {
+        trimmed_mean: nanoseconds(measurement.mean()),
+        median: nanoseconds(measurement.median()),
+        min: nanoseconds(measurement.min()),
+        max: nanoseconds(measurement.max()),
+        cv_percent: measurement.cv_percent(),
+    }
+}
+
+fn sample_times(measurement: &Measurement) -> Vec<SampleTimes> {
+    let of_wall = |wall| SampleTimes {
+        wall_ns: nanoseconds(wall),
+        run_delay_ns: None,
+        own_cpu_ns: None,
+    };
+    measurement.samples().iter().copied().map(of_wall).collect()
+}
+
+fn round_times(figures: &RoundFigures) -> RoundTimes {
+    RoundTimes {
+        wall_ns: nanoseconds(figures.wall.trimmed_mean),
+        wall_median_ns: nanoseconds(figures.wall.median),
+        lo_ns: nanoseconds(figures.lo.trimmed_mean),
+        lo_median_ns: nanoseconds(figures.lo.median),
+        hi_ns: nanoseconds(figures.hi.trimmed_mean),
+        hi_median_ns: nanoseconds(figures.hi.median),
+    }
+}
+
+/// A record of nothing, for the fields that a tier does not have.
+fn blank() -> Record {
+    Record {
+        schema: SCHEMA.to_owned(),
+        gate: String::new(),
+        tier: 0,
+        class: None,
+        base_ns: None,
+        batch: None,
+        factor: None,
+        floor_ns: None,
+        multiplier: None,
+        limit_ns: None,
+        wall_ns: None,
+        lo_ns: None,
+        hi_ns: None,
+        bounds: None,
+        samples: Vec::new(),
+        rounds: Vec::new(),
+        verdict: Verdict::NotMeasured,
+        not_measured: None,
+        allocator: None,
+        counts: BTreeMap::new(),
+        expected: BTreeMap::new(),
+        evidence: Vec::new(),
+        host: Default::default(),
+        warnings: Vec::new(),
+        test: Default::default(),
+        run_id: String::new(),
+        at: String::new(),
+    }
+}

@@ -1,0 +1,296 @@
+//! Measuring: a discarded warm-up and eleven timed runs.
+//!
+//! Inside the clock is the operation and nothing else: making its input, settling the allocator,
+//! and dropping input and output are outside.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use crate::allocator::{self, Discipline};
+use crate::statistics;
+
+/// Timed runs a round. More would make a gate dearer for little: 21 or 51 take a third off the
+/// variance at two to five times the cost.
+pub const SAMPLES: usize = 11;
+
+/// The samples of one round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measurement {
+    samples: [Duration; SAMPLES],
+}
+
+impl Measurement {
+    /// The trimmed mean: the 2 smallest and the 2 largest samples dropped, the other 7 averaged.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        statistics::trimmed_mean(&self.samples)
+    }
+
+    /// The median of the samples.
+    #[must_use]
+    pub fn median(&self) -> Duration {
+        statistics::median(&self.samples)
+    }
+
+    /// The smallest sample.
+    #[must_use]
+    pub fn min(&self) -> Duration {
+        self.samples.iter().min().copied().unwrap_or_default()
+    }
+
+    /// The largest sample.
+    #[must_use]
+    pub fn max(&self) -> Duration {
+        self.samples.iter().max().copied().unwrap_or_default()
+    }
+
+    /// The coefficient of variation of all samples, in per cent.
+    #[must_use]
+    pub fn cv_percent(&self) -> f64 {
+        statistics::cv_percent(&self.samples)
+    }
+
+    /// The samples in the order in which they were taken.
+    #[must_use]
+    pub fn samples(&self) -> &[Duration; SAMPLES] {
+        &self.samples
+    }
+}
+
+/// Times `op`: one discarded run, then 11 timed ones. For cold work, which leaves the process;
+/// for work in the process see [`trimmed_mean_warm`].
+///
+/// ```
+/// let measured = perfbudget::trimmed_mean(|| {
+///     std::process::Command::new("true").status().is_ok()
+/// });
+/// assert_eq!(measured.samples().len(), 11);
+/// assert!(measured.min() <= measured.mean());
+/// ```
+///
+/// # Panics
+/// With `op`'s panic.
+pub fn trimmed_mean<T>(mut op: impl FnMut() -> T) -> Measurement {
+    round(None, 1, &mut || (), &mut |()| op())
+}
+
+/// Times `op` with the allocator kept from doing put-off work inside the clock: one discarded
+/// run, then 11 timed ones.
+///
+/// ```
+/// let measured = perfbudget::trimmed_mean_warm(|| (0..10_000_u64).collect::<Vec<_>>());
+/// println!("{:?} to collect ten thousand numbers", measured.mean());
+/// ```
+///
+/// # Panics
+/// With `op`'s panic.
+pub fn trimmed_mean_warm<T>(mut op: impl FnMut() -> T) -> Measurement {
+    round(Some(allocator::discipline()), 1, &mut || (), &mut |()| op())
+}
+
+/// [`trimmed_mean`] of an operation that wants a fresh input for each run. `setup` is outside the
+/// clock, and so is dropping what it made and what `op` returns.
+///
+/// # Panics
+/// With `setup`'s or `op`'s panic.
+pub fn trimmed_mean_with_setup<I, T>(
+    mut setup: impl FnMut() -> I,
+    mut op: impl FnMut(&mut I) -> T,
+) -> Measurement {
+    round(None, 1, &mut setup, &mut op)
+}
+
+/// [`trimmed_mean_warm`] of an operation that wants a fresh input for each run. `setup` is outside
+/// the clock, and so is dropping what it made and what `op` returns, which can't borrow from the
+/// input:
+///
+/// ```
+/// let sorted = perfbudget::trimmed_mean_warm_with_setup(
+///     || (0..10_000_u64).rev().collect::<Vec<_>>(),
+///     |numbers| numbers.sort_unstable(),
+/// );
+/// println!("{:?} to sort ten thousand numbers", sorted.mean());
+/// ```
+///
+/// ```compile_fail
+/// perfbudget::trimmed_mean_warm_with_setup(
+///     || vec![1],
+///     |numbers| numbers.iter(), // would outlive the numbers
+/// );
+/// ```
+///
+/// # Panics
+/// With `setup`'s or `op`'s panic.
+pub fn trimmed_mean_warm_with_setup<I, T>(
+    mut setup: impl FnMut() -> I,
+    mut op: impl FnMut(&mut I) -> T,
+) -> Measurement {
+    round(Some(allocator::discipline()), 1, &mut setup, &mut op)
+}
+
+/// One round of samples of `batch` operations each.
+pub(crate) fn round<I, T>(
+    discipline: Option<&dyn Discipline>,
+    batch: u32,
+    setup: &mut impl FnMut() -> I,
+    op: &mut impl FnMut(&mut I) -> T,
+) -> Measurement {
+    let mut sampler = Sampler::new(batch);
+    if let Some(discipline) = discipline {
+        discipline.purge();
+    }
+    sampler.sample(discipline, setup, op);
+    let samples = std::array::from_fn(|_| sampler.sample(discipline, setup, op));
+    Measurement { samples }
+}
+
+/// Room for a sample's inputs and outputs, made once, so that keeping them is no allocation.
+struct Sampler<I, T> {
+    batch: usize,
+    inputs: Vec<I>,
+    outputs: Vec<T>,
+}
+
+impl<I, T> Sampler<I, T> {
+    fn new(batch: u32) -> Self {
+        let batch = batch as usize;
+        Self {
+            batch,
+            inputs: Vec::with_capacity(batch),
+            outputs: Vec::with_capacity(batch),
+        }
+    }
+
+    fn sample(
+        &mut self,
+        discipline: Option<&dyn Discipline>,
+        setup: &mut impl FnMut() -> I,
+        op: &mut impl FnMut(&mut I) -> T,
+    ) -> Duration {
+        self.inputs.extend((0..self.batch).map(|_| setup()));
+        if let Some(discipline) = discipline {
+            discipline.settle();
+        }
+        let start = Instant::now();
+        for input in &mut self.inputs {
+            self.outputs.push(black_box(op(black_box(input))));
+        }
+        let wall = start.elapsed();
+        self.outputs.clear();
+        self.inputs.clear();
+        wall
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    fn of_millis(samples: [u64; SAMPLES]) -> Measurement {
+        Measurement {
+            samples: samples.map(Duration::from_millis),
+        }
+    }
+
+    #[test]
+    fn figures_are_those_of_the_samples() {
+        let measured = of_millis([5, 1, 2, 3, 4, 6, 7, 8, 9, 10, 110]);
+        assert_eq!(measured.mean(), Duration::from_millis(6));
+        assert_eq!(measured.median(), Duration::from_millis(6));
+        assert_eq!(measured.min(), Duration::from_millis(1));
+        assert_eq!(measured.max(), Duration::from_millis(110));
+        assert_eq!(measured.samples()[0], Duration::from_millis(5));
+    }
+
+    /// Waits by the clock that measures, so that the bound below can't be missed.
+    fn take(time: Duration) {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            std::hint::spin_loop();
+        }
+    }
+
+    type Measure = fn(&mut dyn FnMut() -> u32, &mut dyn FnMut(&mut u32) -> u32) -> Measurement;
+
+    #[test]
+    fn one_warm_up_then_eleven_samples_each_with_a_fresh_input() {
+        let both: [Measure; 2] = [
+            |setup, op| trimmed_mean_with_setup(setup, op),
+            |setup, op| trimmed_mean_warm_with_setup(setup, op),
+        ];
+        for measure in both {
+            let mut made = 0;
+            let mut used = Vec::new();
+            measure(
+                &mut || {
+                    made += 1;
+                    made
+                },
+                &mut |input| {
+                    used.push(*input);
+                    *input
+                },
+            );
+            assert_eq!(used, (1..=12).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_batch_is_one_sample_of_several_operations() {
+        let (mut made, mut live, mut most) = (0, Vec::new(), 0);
+        let measured = round(
+            None,
+            5,
+            &mut || {
+                made += 1;
+                made
+            },
+            &mut |input| {
+                live.push(*input);
+                most = most.max(*input);
+            },
+        );
+        assert_eq!(measured.samples().len(), SAMPLES);
+        assert_eq!((made, live.len(), most), (60, 60, 60));
+    }
+
+    #[test]
+    fn the_operation_is_inside_the_clock() {
+        let measured = trimmed_mean(|| take(Duration::from_millis(2)));
+        assert!(measured.min() >= Duration::from_millis(2), "{measured:?}");
+    }
+
+    #[test]
+    fn setup_and_drops_are_outside_the_clock() {
+        struct SlowToDrop;
+        impl Drop for SlowToDrop {
+            fn drop(&mut self) {
+                take(Duration::from_millis(3));
+            }
+        }
+        let measured = trimmed_mean_warm_with_setup(
+            || {
+                take(Duration::from_millis(3));
+                SlowToDrop
+            },
+            |_input| SlowToDrop,
+        );
+        // The fastest sample, as a busy machine may stretch any of the others.
+        assert!(measured.min() < Duration::from_millis(3), "{measured:?}");
+    }
+
+    #[test]
+    fn a_panic_of_the_operation_goes_on() {
+        let runs = Cell::new(0);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            trimmed_mean_warm(|| {
+                runs.set(runs.get() + 1);
+                assert!(runs.get() < 5, "the fifth run");
+            })
+        }));
+        assert!(outcome.is_err());
+        assert_eq!(runs.get(), 5);
+    }
+}

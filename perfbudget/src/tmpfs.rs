@@ -1,0 +1,161 @@
+//! Fixtures in memory: a directory where a walltime gate measures the code and not the disk.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// A fresh directory, removed when it is dropped. From [`tmpfs_dir`].
+#[derive(Debug)]
+pub struct TmpfsDir {
+    dir: TempDir,
+}
+
+impl TmpfsDir {
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Whether it is in memory.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        home().in_memory
+    }
+}
+
+impl AsRef<Path> for TmpfsDir {
+    fn as_ref(&self) -> &Path {
+        self.path()
+    }
+}
+
+/// Makes a fresh directory on a file system in memory, `/dev/shm`; where the system has none, in
+/// the directory for temporary files, and the records say so.
+///
+/// ```
+/// let dir = perfbudget::tmpfs_dir();
+/// std::fs::write(dir.path().join("fixture"), "…").unwrap();
+/// ```
+///
+/// # Panics
+/// When no directory can be made there.
+#[must_use]
+#[track_caller]
+pub fn tmpfs_dir() -> TmpfsDir {
+    let home = home();
+    match tempfile::Builder::new()
+        .prefix("perfbudget-")
+        .tempdir_in(&home.path)
+    {
+        Ok(dir) => TmpfsDir { dir },
+        Err(error) => panic!(
+            "failed to make a directory for fixtures in {}: {error}",
+            home.path.display()
+        ),
+    }
+}
+
+/// The file system of the fixtures, for the record: `None` until a test has asked for one.
+pub(crate) fn used() -> Option<String> {
+    let home = HOME.get()?;
+    Some(if home.in_memory {
+        home.file_system.clone()
+    } else {
+        format!("{} (not in memory)", home.file_system)
+    })
+}
+
+/// Whether fixtures were asked for and are not in memory.
+pub(crate) fn used_on_a_disk() -> bool {
+    HOME.get().is_some_and(|home| !home.in_memory)
+}
+
+/// Where fixtures live.
+#[derive(Debug)]
+struct Home {
+    path: PathBuf,
+    file_system: String,
+    in_memory: bool,
+}
+
+static HOME: OnceLock<Home> = OnceLock::new();
+
+fn home() -> &'static Home {
+    HOME.get_or_init(|| {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let shared_memory = Path::new("/dev/shm");
+        let file_system = file_system_of(shared_memory, &mounts);
+        if is_memory(&file_system) && is_writable(shared_memory).is_ok() {
+            return Home {
+                path: shared_memory.to_path_buf(),
+                file_system,
+                in_memory: true,
+            };
+        }
+        let path = env::temp_dir();
+        let file_system = file_system_of(&path, &mounts);
+        Home {
+            in_memory: is_memory(&file_system),
+            path,
+            file_system,
+        }
+    })
+}
+
+fn is_memory(file_system: &str) -> bool {
+    matches!(file_system, "tmpfs" | "ramfs")
+}
+
+fn is_writable(dir: &Path) -> io::Result<()> {
+    TempDir::new_in(dir)?.close()
+}
+
+/// The type of the file system at a path, from the kernel's list of mounts: that of the longest
+/// mount point above it, of the last where several are mounted over each other.
+fn file_system_of(path: &Path, mounts: &str) -> String {
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            let point = Path::new(fields.nth(1)?);
+            let file_system = fields.next()?;
+            path.starts_with(point)
+                .then(|| (point.components().count(), file_system))
+        })
+        .max_by_key(|(depth, _)| *depth)
+        .map_or_else(|| "unknown".to_owned(), |(_, name)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_and_latest_mount_tells_the_file_system() {
+        let mounts = "/dev/vda / ext4 rw 0 0\n\
+                      none /dev devtmpfs rw 0 0\n\
+                      a /dev/shm ext4 rw 0 0\n\
+                      b /dev/shm tmpfs rw 0 0\n";
+        assert_eq!(file_system_of(Path::new("/dev/shm"), mounts), "tmpfs");
+        assert_eq!(file_system_of(Path::new("/dev/shmoo"), mounts), "devtmpfs");
+        assert_eq!(file_system_of(Path::new("/srv/x"), mounts), "ext4");
+        assert_eq!(file_system_of(Path::new("/srv"), ""), "unknown");
+    }
+
+    #[test]
+    fn each_directory_is_fresh_and_removed_on_drop() {
+        let (one, other) = (tmpfs_dir(), tmpfs_dir());
+        assert_ne!(one.path(), other.path());
+        let path = one.path().to_path_buf();
+        fs::write(path.join("x"), "x").expect("writable");
+        drop(one);
+        assert!(!path.exists());
+        assert!(other.as_ref().is_dir());
+        assert_eq!(other.is_in_memory(), !used_on_a_disk());
+    }
+}
