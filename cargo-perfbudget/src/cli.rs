@@ -1,0 +1,177 @@
+//! The command line: arguments, exit codes, and where output goes.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::expected::ExpectedTests;
+use crate::report::Report;
+use crate::table;
+
+/// The tool itself failed.
+const FAILED: u8 = 1;
+/// Bad arguments; clap's own exit code.
+const USAGE: u8 = 2;
+/// A gate failed, or one that should have run left no record.
+const REJECTED: u8 = 3;
+
+/// Reads the records that performance gates leave behind.
+#[derive(Debug, Parser)]
+#[command(name = "cargo perfbudget", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  every gate passed
+  1  the tool failed
+  2  bad arguments
+  3  a gate failed, or one that should have run left no record";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the gates of one run as a table.
+    Report(ReportArguments),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+struct ReportArguments {
+    /// The run to report on [default: the latest]
+    #[arg(long, value_name = "ID")]
+    run_id: Option<String>,
+
+    /// Where the records of all runs are [default: $PERFBUDGET_DIR, else target/perfbudget]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// The tests that should have left records: `cargo nextest list --message-format json`
+    #[arg(long, value_name = "FILE", conflicts_with = "expected_libtest")]
+    expected_nextest: Option<PathBuf>,
+
+    /// The same from `cargo test -- --list --format terse`
+    #[arg(long, value_name = "FILE")]
+    expected_libtest: Option<PathBuf>,
+
+    /// Append the table as Markdown to this file, too
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the tool and says how it ended.
+pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    // Cargo starts `cargo-perfbudget perfbudget report`; started by its own name, or by an alias,
+    // the second word is missing.
+    let arguments = arguments
+        .enumerate()
+        .filter(|(position, word)| (*position, word.as_os_str()) != (1, "perfbudget".as_ref()))
+        .map(|(_, word)| word);
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors and go to standard output.
+            _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let outcome = match arguments.command {
+        Command::Report(arguments) => report(&arguments),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(REJECTED),
+        // A reader that has seen enough (`| head`) is no failure of the report.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                text = format!("{text}: {error}");
+                cause = error.source();
+            }
+            eprintln!("error: {text}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Whether every gate passed.
+fn report(arguments: &ReportArguments) -> Result<bool, Box<dyn Error>> {
+    let root = match &arguments.dir {
+        Some(dir) => dir.clone(),
+        None => std::env::var_os(perfbudget::DIR_ENV)
+            .filter(|value| !value.is_empty())
+            .map_or_else(|| PathBuf::from("target/perfbudget"), PathBuf::from),
+    };
+    let run_id = match &arguments.run_id {
+        Some(id) => id.clone(),
+        None => latest_run(&root)?,
+    };
+    let expected = match (&arguments.expected_nextest, &arguments.expected_libtest) {
+        (Some(file), _) => Some(ExpectedTests::from_nextest(file)?),
+        (_, Some(file)) => Some(ExpectedTests::from_libtest(file)?),
+        (None, None) => None,
+    };
+    let report = Report::read(&root, &run_id, expected.as_ref())?;
+
+    if let Some(file) = &arguments.markdown {
+        append(file, &table::markdown(&report))
+            .map_err(|error| format!("failed to append to {}: {error}", file.display()))?;
+    }
+    let mut out = anstream::stdout().lock();
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut out, &report)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", table::terminal(&report))?;
+    }
+    out.flush()?;
+    Ok(report.passed())
+}
+
+fn append(file: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(file)?;
+    file.write_all(text.as_bytes())
+}
+
+/// The run directory that was changed last.
+fn latest_run(root: &Path) -> Result<String, Box<dyn Error>> {
+    let nothing = || {
+        format!(
+            "failed to find a run in {}\nrun the gates first (`make test-perf`), or name the \
+             directory of the records with --dir",
+            root.display()
+        )
+    };
+    let entries = fs::read_dir(root).map_err(|error| format!("{}: {error}", nothing()))?;
+    let mut runs = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            runs.push((entry.metadata()?.modified()?, entry.file_name()));
+        }
+    }
+    let (_, name) = runs.into_iter().max().ok_or_else(nothing)?;
+    Ok(name.to_string_lossy().into_owned())
+}

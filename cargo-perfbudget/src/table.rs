@@ -1,0 +1,221 @@
+//! A report as a table: for a terminal, and as Markdown for a CI summary.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use perfbudget::record::Nanoseconds;
+use perfbudget::{Class, Record, Verdict};
+
+use crate::report::Report;
+
+const COLUMNS: [&str; 6] = ["gate", "tier", "measured", "limit", "headroom", "verdict"];
+const BAR_CELLS: usize = 12;
+
+/// The report as aligned columns with coloured verdicts; the colours are for a stream that takes
+/// out what its reader can't show.
+pub(crate) fn terminal(report: &Report) -> String {
+    let rows: Vec<Row> = report.gates.iter().map(Row::of).collect();
+    let widths: Vec<usize> = (0..COLUMNS.len())
+        .map(|column| {
+            let cells = rows.iter().map(|row| width(&row.cells[column]));
+            cells.chain([width(COLUMNS[column])]).max().unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::from("\n");
+    let bold = Style::new().bold();
+    _ = write!(text, "{bold}");
+    push_row(
+        &mut text,
+        &COLUMNS.map(str::to_owned),
+        &widths,
+        Style::new(),
+    );
+    _ = write!(text, "{bold:#}");
+    for row in &rows {
+        push_row(&mut text, &row.cells, &widths, row.style);
+    }
+    text.push('\n');
+    let problem = style_of(Verdict::Over);
+    for line in problems(report) {
+        _ = writeln!(text, "{problem}{line}{problem:#}");
+    }
+    let caution = style_of(Verdict::Undecided);
+    for line in warnings(report) {
+        _ = writeln!(text, "{caution}{line}{caution:#}");
+    }
+    _ = writeln!(text, "{}", summary(report));
+    text
+}
+
+/// The same as Markdown.
+pub(crate) fn markdown(report: &Report) -> String {
+    let mut text = String::from("### Performance gates\n\n");
+    _ = writeln!(text, "| {} |", COLUMNS.join(" | "));
+    _ = writeln!(text, "|{}", "---|".repeat(COLUMNS.len()));
+    for row in report.gates.iter().map(Row::of) {
+        let mut cells = row.cells.map(|cell| cell.trim().replace('|', "\\|"));
+        if row.fails {
+            cells[5] = format!("**{}**", cells[5]);
+        }
+        _ = writeln!(text, "| {} |", cells.join(" | "));
+    }
+    text.push('\n');
+    for line in problems(report) {
+        _ = writeln!(text, "- **{line}**");
+    }
+    for line in warnings(report) {
+        _ = writeln!(text, "- {line}");
+    }
+    _ = writeln!(text, "\n{}", summary(report));
+    text
+}
+
+struct Row {
+    cells: [String; COLUMNS.len()],
+    style: Style,
+    fails: bool,
+}
+
+impl Row {
+    fn of(gate: &Record) -> Self {
+        let tier = match gate.class {
+            Some(Class::Cold) => "1 cold".to_owned(),
+            Some(Class::Warm) => "1 warm".to_owned(),
+            None => gate.tier.to_string(),
+        };
+        let (measured, limit) = if gate.tier == 2 {
+            (listed(&gate.counts), listed(&gate.expected))
+        } else {
+            (
+                gate.wall_ns.map_or("—".to_owned(), |w| {
+                    Nanoseconds(w.trimmed_mean).to_string()
+                }),
+                gate.limit_ns
+                    .map_or("—".to_owned(), |ns| Nanoseconds(ns).to_string()),
+            )
+        };
+        Self {
+            cells: [
+                gate.gate.clone(),
+                tier,
+                measured,
+                limit,
+                gate.headroom().map_or(String::new(), bar),
+                gate.verdict.to_string(),
+            ],
+            style: style_of(gate.verdict),
+            fails: gate.verdict.is_failure(),
+        }
+    }
+}
+
+fn listed(counts: &std::collections::BTreeMap<String, u64>) -> String {
+    if counts.is_empty() {
+        return "nothing".to_owned();
+    }
+    let each: Vec<String> = counts.iter().map(|(key, n)| format!("{n} {key}")).collect();
+    each.join(", ")
+}
+
+/// The limit as a bar: filled as far as it is used up, then how many times it is what was
+/// measured.
+fn bar(headroom: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share of a few cells"
+    )]
+    let filled = ((BAR_CELLS as f64 / headroom).round() as usize).clamp(0, BAR_CELLS);
+    let times = if headroom < 9.95 {
+        format!("{headroom:.1}")
+    } else {
+        format!("{headroom:.0}")
+    };
+    format!(
+        "{}{} {times:>4} ×",
+        "█".repeat(filled),
+        "░".repeat(BAR_CELLS - filled)
+    )
+}
+
+fn style_of(verdict: Verdict) -> Style {
+    let colour = match verdict {
+        Verdict::Within | Verdict::Exact => AnsiColor::Green,
+        Verdict::Over | Verdict::Differs => AnsiColor::Red,
+        _ => AnsiColor::Yellow,
+    };
+    Style::new().fg_color(Some(colour.into()))
+}
+
+/// The last cell is the verdict: it alone is coloured, and not padded.
+fn push_row(text: &mut String, cells: &[String], widths: &[usize], style: Style) {
+    let last = cells.len() - 1;
+    for (column, cell) in cells[..last].iter().enumerate() {
+        let padding = " ".repeat(widths[column] - width(cell) + 2);
+        // Figures stand to the right, so that their units are beneath each other.
+        let to_the_right = matches!(COLUMNS[column], "measured" | "limit");
+        if to_the_right {
+            let (before, after) = padding.split_at(padding.len() - 2);
+            _ = write!(text, "{before}{cell}{after}");
+        } else {
+            _ = write!(text, "{cell}{padding}");
+        }
+    }
+    _ = writeln!(text, "{style}{}{style:#}", cells[last]);
+}
+
+/// Every character used here is one column wide.
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn problems(report: &Report) -> Vec<String> {
+    let missing = report.missing.iter().map(|test| {
+        format!("no record: {test} should have left one (it failed early, or has no gate)")
+    });
+    missing.chain(report.unreadable.iter().cloned()).collect()
+}
+
+fn warnings(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    for gate in &report.gates {
+        if let Some(why) = &gate.not_measured {
+            lines.push(format!("warning: {}: not measured: {why}", gate.gate));
+        }
+        for warning in &gate.warnings {
+            lines.push(format!("warning: {}: {warning}", gate.gate));
+        }
+    }
+    lines
+}
+
+fn summary(report: &Report) -> String {
+    let failed = report
+        .gates
+        .iter()
+        .filter(|gate| gate.verdict.is_failure())
+        .count();
+    let mut text = format!(
+        "{} gates: {} passed, {failed} failed",
+        report.gates.len(),
+        report.gates.len() - failed
+    );
+    if !report.missing.is_empty() {
+        _ = write!(text, ", {} missing", report.missing.len());
+    }
+    if let Some(gate) = report.gates.first() {
+        let host = &gate.host;
+        _ = write!(
+            text,
+            " · {}, {} cores",
+            host.cpu.as_deref().unwrap_or(&host.arch),
+            host.cores
+        );
+    }
+    if let Some(multiplier) = report.gates.iter().find_map(|gate| gate.multiplier) {
+        _ = write!(text, " · multiplier {multiplier:?}");
+    }
+    _ = write!(text, " · run {}", report.run_id);
+    text
+}
