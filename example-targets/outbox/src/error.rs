@@ -99,10 +99,17 @@ impl Error {
                     Some("free some space and try again: what was committed is still there".into())
                 }
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    Some(format!("make {} writable for this user", path.display()))
+                    let directory = path.parent().unwrap_or(path);
+                    Some(format!(
+                        "let this user write to {} and to what is in it",
+                        directory.display()
+                    ))
                 }
                 io::ErrorKind::NotFound => {
                     Some("the parent's directory has gone: open the outbox again".into())
+                }
+                io::ErrorKind::NotADirectory => {
+                    Some("give a directory, or a name that is free, as the root".into())
                 }
                 _ => None,
             },
