@@ -28,7 +28,10 @@ where
             .iter()
             .map(|(n, value)| format!("  n = {n:<8?} {value:?}"))
             .collect();
-        panic!("not the same for every n:\n{}", table.join("\n"));
+        panic!(
+            "not the same for every n: something is done for each of them instead of once for all\n{}",
+            table.join("\n")
+        );
     }
     values.swap_remove(0).1
 }
@@ -55,7 +58,8 @@ mod tests {
         });
         assert_eq!(
             message,
-            "not the same for every n:\n  n = 1        2\n  n = 25       2\n  n = 400      3"
+            "not the same for every n: something is done for each of them instead of once for \
+             all\n  n = 1        2\n  n = 25       2\n  n = 400      3"
         );
     }
 

@@ -487,7 +487,7 @@ fn round_times(figures: &RoundFigures) -> RoundTimes {
 }
 
 /// A record of nothing, for the fields that a tier does not have.
-fn blank() -> Record {
+pub(crate) fn blank() -> Record {
     Record {
         schema: SCHEMA.to_owned(),
         gate: String::new(),

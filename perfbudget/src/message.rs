@@ -69,6 +69,9 @@ pub(crate) fn failure(record: &Record, command: &str) -> String {
 
 fn walltime(lines: &mut Lines, record: &Record) {
     lines.0 = format!("gate {} {}\n\n", record.gate, headline(record));
+    if record.verdict == Verdict::Over {
+        lines.entry("cause", &cause_of_over(record));
+    }
     if let Some(why) = &record.not_measured {
         lines.entry("because", why);
         return;
@@ -130,6 +133,21 @@ fn walltime(lines: &mut Lines, record: &Record) {
     if let Some(allocator) = record.allocator.as_deref() {
         lines.entry("allocator", allocator);
     }
+}
+
+/// In multiples, which say more than two times beside each other.
+#[expect(clippy::cast_precision_loss, reason = "ratios for people")]
+fn cause_of_over(record: &Record) -> String {
+    let own = record.lo_ns.unwrap_or(0) as f64;
+    let limit = record.limit_ns.unwrap_or(0).max(1) as f64;
+    let base = record.base_ns.unwrap_or(0) as f64 * f64::from(record.batch.unwrap_or(1));
+    format!(
+        "the code takes {} its limit and {} its base, in {} rounds of {}",
+        times(own / limit),
+        times(own / base.max(1.0)),
+        record.rounds.len(),
+        record.samples.len()
+    )
 }
 
 fn headline(record: &Record) -> &'static str {
@@ -214,6 +232,7 @@ fn counts(lines: &mut Lines, record: &Record) {
     }
 }
 
+/// A ratio with its sign: `2.31 ×`.
 fn times(ratio: f64) -> String {
     if ratio < 10.0 {
         format!("{ratio:.2} ×")
@@ -233,5 +252,126 @@ struct Lines(String);
 impl Lines {
     fn entry(&mut self, label: &str, text: &str) {
         _ = writeln!(self.0, "  {label:<12}{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::blank;
+    use crate::record::{Host, RoundTimes, TestPlace, WallTime};
+
+    const COMMAND: &str = "cargo nextest run --cargo-profile perf -p outbox -E 'test(=perf_x)'";
+
+    fn host() -> Host {
+        Host {
+            os: "linux".into(),
+            kernel: Some("6.18.0".into()),
+            arch: "x86_64".into(),
+            cpu: Some("AMD EPYC".into()),
+            cores: 2,
+            load_1m: Some(0.25),
+            build: "opt-level 3".into(),
+            fixtures: Some("tmpfs".into()),
+        }
+    }
+
+    /// A drain at 2.16 ms instead of 120 µs, eight a sample.
+    fn over() -> Record {
+        let wall_us = [
+            17_200, 17_300, 17_100, 17_400, 30_100, 17_200, 17_300, 17_200, 17_200, 16_900, 17_500,
+        ];
+        let round = |ns| RoundTimes {
+            wall_ns: ns,
+            wall_median_ns: ns,
+            lo_ns: ns,
+            lo_median_ns: ns,
+            hi_ns: ns,
+            hi_median_ns: ns,
+        };
+        Record {
+            gate: "outbox/drain-25".into(),
+            tier: 1,
+            class: Some(Class::Warm),
+            base_ns: Some(120_000),
+            batch: Some(8),
+            factor: Some(3),
+            floor_ns: Some(1_000_000),
+            multiplier: Some(1.0),
+            limit_ns: Some(2_880_000),
+            wall_ns: Some(WallTime {
+                trimmed_mean: 17_257_142,
+                median: 17_200_000,
+                min: 16_900_000,
+                max: 30_100_000,
+                cv_percent: 21.2,
+            }),
+            lo_ns: Some(17_257_142),
+            hi_ns: Some(17_257_142),
+            bounds: Some("both bounds are wall".into()),
+            samples: wall_us
+                .map(|us| SampleTimes {
+                    wall_ns: us * 1000,
+                    run_delay_ns: None,
+                    own_cpu_ns: None,
+                })
+                .to_vec(),
+            rounds: vec![round(16_800_000), round(17_100_000), round(17_257_142)],
+            verdict: Verdict::Over,
+            allocator: Some("glibc".into()),
+            host: host(),
+            test: TestPlace::default(),
+            ..blank()
+        }
+    }
+
+    fn differs() -> Record {
+        let counts = |pairs: &[(&str, u64)]| pairs.iter().map(|(k, n)| ((*k).into(), *n)).collect();
+        Record {
+            gate: "outbox/drain-syncs".into(),
+            tier: 2,
+            verdict: Verdict::Differs,
+            expected: counts(&[("files", 2), ("dirs", 2)]),
+            counts: counts(&[("files", 27), ("weak", 1)]),
+            evidence: vec!["#1 fsync file wal.tmp".into(), "… and 27 more".into()],
+            host: host(),
+            ..blank()
+        }
+    }
+
+    #[test]
+    fn a_walltime_failure_says_what_is_known() {
+        insta::assert_snapshot!(failure(&over(), COMMAND));
+    }
+
+    #[test]
+    fn a_count_failure_says_which_way_and_shows_the_evidence() {
+        insta::assert_snapshot!(failure(&differs(), COMMAND));
+    }
+
+    #[test]
+    fn what_a_run_denies_says_so() {
+        let record = Record {
+            verdict: Verdict::NotMeasured,
+            not_measured: Some("this is a debug build".into()),
+            warnings: vec!["PERF_BUDGET_MULTIPLIER is ignored".into()],
+            ..over()
+        };
+        insta::assert_snapshot!(failure(&record, COMMAND));
+    }
+
+    #[test]
+    fn a_pass_is_one_line_and_its_warnings() {
+        let within = Record {
+            verdict: Verdict::Within,
+            limit_ns: Some(200_000_000),
+            warnings: vec!["its fixtures are not in memory".into()],
+            ..over()
+        };
+        let exact = Record {
+            verdict: Verdict::Exact,
+            ..differs()
+        };
+        insta::assert_snapshot!([one_line(&within), one_line(&exact)].join("\n"));
     }
 }

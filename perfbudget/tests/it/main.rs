@@ -1,0 +1,7 @@
+//! Gates as a user's tests meet them.
+
+mod child;
+mod counts;
+mod names;
+mod records;
+mod walltime;
