@@ -147,7 +147,7 @@ fn report(arguments: &ReportArguments) -> Result<bool, Box<dyn Error>> {
         write!(out, "{}", table::terminal(&report))?;
     }
     out.flush()?;
-    Ok(report.passed())
+    Ok(report.passed)
 }
 
 fn append(file: &Path, text: &str) -> io::Result<()> {

@@ -14,6 +14,8 @@ use crate::expected::{ExpectedTest, ExpectedTests};
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) run_id: String,
+    /// Whether nothing failed and nothing is missing.
+    pub(crate) passed: bool,
     /// In the order of their names.
     pub(crate) gates: Vec<Record>,
     /// Tests that should have left a record and did not.
@@ -45,6 +47,7 @@ impl Report {
         let directory = root.join(run_id);
         let mut report = Self {
             run_id: run_id.to_owned(),
+            passed: false,
             gates: Vec::new(),
             missing: Vec::new(),
             unreadable: Vec::new(),
@@ -72,6 +75,7 @@ impl Report {
                 root: root.display().to_string(),
             });
         }
+        report.passed = report.is_passed();
         Ok(report)
     }
 
@@ -90,8 +94,7 @@ impl Report {
         }
     }
 
-    /// Whether nothing failed and nothing is missing.
-    pub(crate) fn passed(&self) -> bool {
+    fn is_passed(&self) -> bool {
         self.missing.is_empty()
             && self.unreadable.is_empty()
             && !self.gates.is_empty()

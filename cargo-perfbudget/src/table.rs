@@ -8,7 +8,10 @@ use perfbudget::{Class, Record, Verdict};
 
 use crate::report::Report;
 
-const COLUMNS: [&str; 6] = ["gate", "tier", "measured", "limit", "headroom", "verdict"];
+const COLUMNS: [&str; 7] = [
+    "gate", "tier", "measured", "limit", "headroom", "verdict", "warnings",
+];
+const VERDICT: usize = 5;
 const BAR_CELLS: usize = 12;
 
 /// The report as aligned columns with coloured verdicts; the colours are for a stream that takes
@@ -55,7 +58,7 @@ pub(crate) fn markdown(report: &Report) -> String {
     for row in report.gates.iter().map(Row::of) {
         let mut cells = row.cells.map(|cell| cell.trim().replace('|', "\\|"));
         if row.fails {
-            cells[5] = format!("**{}**", cells[5]);
+            cells[VERDICT] = format!("**{}**", cells[VERDICT]);
         }
         _ = writeln!(text, "| {} |", cells.join(" | "));
     }
@@ -102,10 +105,25 @@ impl Row {
                 limit,
                 gate.headroom().map_or(String::new(), bar),
                 gate.verdict.to_string(),
+                match warnings_of(gate).len() {
+                    0 => String::new(),
+                    n => n.to_string(),
+                },
             ],
             style: style_of(gate.verdict),
             fails: gate.verdict.is_failure(),
         }
+    }
+}
+
+/// The time of a sample, as that of its operations where it has several.
+fn time(gate: &Record, sample_ns: Option<u64>) -> String {
+    match (sample_ns, gate.batch) {
+        (None, _) => "—".to_owned(),
+        (Some(ns), Some(batch @ 2..)) => {
+            format!("{batch} × {}", Nanoseconds(ns / u64::from(batch)))
+        }
+        (Some(ns), _) => Nanoseconds(ns).to_string(),
     }
 }
 
@@ -148,21 +166,19 @@ fn style_of(verdict: Verdict) -> Style {
     Style::new().fg_color(Some(colour.into()))
 }
 
-/// The last cell is the verdict: it alone is coloured, and not padded.
+/// Figures stand to the right, so that their units are beneath each other; the verdict alone has
+/// the style.
 fn push_row(text: &mut String, cells: &[String], widths: &[usize], style: Style) {
-    let last = cells.len() - 1;
-    for (column, cell) in cells[..last].iter().enumerate() {
-        let padding = " ".repeat(widths[column] - width(cell) + 2);
-        // Figures stand to the right, so that their units are beneath each other.
-        let to_the_right = matches!(COLUMNS[column], "measured" | "limit");
-        if to_the_right {
-            let (before, after) = padding.split_at(padding.len() - 2);
-            _ = write!(text, "{before}{cell}{after}");
-        } else {
-            _ = write!(text, "{cell}{padding}");
-        }
+    let mut line = String::new();
+    for (column, cell) in cells.iter().enumerate() {
+        let padding = " ".repeat(widths[column] - width(cell));
+        _ = match COLUMNS[column] {
+            "measured" | "limit" => write!(line, "{padding}{cell}  "),
+            "verdict" => write!(line, "{style}{cell}{style:#}{padding}  "),
+            _ => write!(line, "{cell}{padding}  "),
+        };
     }
-    _ = writeln!(text, "{style}{}{style:#}", cells[last]);
+    _ = writeln!(text, "{}", line.trim_end());
 }
 
 /// Every character used here is one column wide.
@@ -178,29 +194,39 @@ fn problems(report: &Report) -> Vec<String> {
 }
 
 fn warnings(report: &Report) -> Vec<String> {
-    let mut lines = Vec::new();
-    for gate in &report.gates {
-        if let Some(why) = &gate.not_measured {
-            lines.push(format!("warning: {}: not measured: {why}", gate.gate));
-        }
-        for warning in &gate.warnings {
-            lines.push(format!("warning: {}: {warning}", gate.gate));
-        }
-    }
-    lines
+    let gates = report.gates.iter();
+    gates
+        .flat_map(|gate| {
+            let warnings = warnings_of(gate).into_iter();
+            warnings.map(|warning| format!("warning: {}: {warning}", gate.gate))
+        })
+        .collect()
+}
+
+fn warnings_of(gate: &Record) -> Vec<String> {
+    let not_measured = gate.not_measured.iter();
+    not_measured
+        .map(|why| format!("not measured: {why}"))
+        .chain(gate.warnings.iter().cloned())
+        .collect()
 }
 
 fn summary(report: &Report) -> String {
-    let failed = report
-        .gates
-        .iter()
-        .filter(|gate| gate.verdict.is_failure())
-        .count();
+    let (mut passed, mut failed, mut not_measured) = (0, 0, 0);
+    for gate in &report.gates {
+        *match gate.verdict {
+            Verdict::NotMeasured => &mut not_measured,
+            verdict if verdict.is_failure() => &mut failed,
+            _ => &mut passed,
+        } += 1;
+    }
     let mut text = format!(
-        "{} gates: {} passed, {failed} failed",
-        report.gates.len(),
-        report.gates.len() - failed
+        "{} gates: {passed} passed, {failed} failed",
+        report.gates.len()
     );
+    if not_measured > 0 {
+        _ = write!(text, ", {not_measured} not measured");
+    }
     if !report.missing.is_empty() {
         _ = write!(text, ", {} missing", report.missing.len());
     }
