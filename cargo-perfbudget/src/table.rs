@@ -90,11 +90,8 @@ impl Row {
             (listed(&gate.counts), listed(&gate.expected))
         } else {
             (
-                gate.wall_ns.map_or("—".to_owned(), |w| {
-                    Nanoseconds(w.trimmed_mean).to_string()
-                }),
-                gate.limit_ns
-                    .map_or("—".to_owned(), |ns| Nanoseconds(ns).to_string()),
+                time(gate, gate.wall_ns.map(|wall| wall.trimmed_mean)),
+                time(gate, gate.limit_ns),
             )
         };
         Self {
