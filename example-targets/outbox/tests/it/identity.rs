@@ -106,7 +106,9 @@ fn a_sweep_keeps_what_a_dead_drain_had_marked() {
     fixture.die_in_drain("remove wal.jsonl");
     fixture.commit("later", "1");
     fixture.append("inbox.jsonl", b"damaged\n");
-    assert_eq!(fixture.outbox.sweep().unwrap().dead_letters, 1);
+    fixture.append("wal.jsonl", b"damaged too\n");
+    assert_eq!(fixture.outbox.sweep().unwrap().dead_letters, 2);
+    assert_eq!(fixture.outbox.sweep().unwrap().dead_letters, 0);
     let drained = fixture.outbox.drain().unwrap();
     assert_eq!(names(&drained), ["marked=1", "later=1"]);
     assert!(drained.recovered());
