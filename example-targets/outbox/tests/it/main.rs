@@ -12,3 +12,4 @@ mod growth;
 mod identity;
 mod support;
 mod sync_counts;
+mod sync_kills;
