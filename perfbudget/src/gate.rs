@@ -319,7 +319,7 @@ impl Decision {
                 .push("its fixtures are not in memory: the disk is inside the clock".to_owned());
         }
         let saved = save(&mut record, self.directory.as_deref());
-        println!("{}\n  {saved}", message::one_line(&record));
+        eprintln!("{}\n  {saved}", message::one_line(&record));
         record
     }
 }

@@ -289,7 +289,7 @@ impl Files {
     pub(crate) fn batch(&self, folded: &Folded<'_>, ledger: &Ledger<'_>) -> u64 {
         match folded.batch {
             Some(batch) => batch,
-            None if self.wal().is_empty() => ledger.last_batch + 1,
+            None if self.wal().is_empty() => ledger.last_batch.wrapping_add(1),
             None => ledger.last_batch,
         }
     }
