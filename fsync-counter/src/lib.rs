@@ -54,8 +54,9 @@
 //! In a test binary that names it: `fsync`, `fdatasync`, `msync`, `sync_file_range`, `syncfs`,
 //! `sync` and `syscall` are this crate's. With no scope or stub open each costs a few
 //! nanoseconds more than the C library's and does the same, except that it is no point of thread
-//! cancellation. A hook preserves `errno`, takes no lock and allocates nothing. A release build
-//! of your program does not contain any of it: this is a dev-dependency.
+//! cancellation. A hook preserves `errno`, takes no lock and allocates nothing. The first scope
+//! opens one descriptor, of `/proc/self/fd` (500 or higher, closed on `exec`), which stays open. A
+//! release build of your program does not contain any of it: this is a dev-dependency.
 //!
 //! # Platforms
 //!

@@ -63,13 +63,15 @@ impl Slot {
             .store(Arc::as_ptr(watch).cast_mut(), Ordering::SeqCst);
     }
 
-    /// Clears the pointer and returns when no hook can be using it any more.
-    fn retract(&self, process: u32) {
+    /// Clears the pointer, and lets go of the watch when no hook can be using it any more.
+    fn retract(&self, watch: &Arc<Watch>, process: u32) {
         self.watch.store(ptr::null_mut(), Ordering::SeqCst);
         while self.readers.load(Ordering::SeqCst) != 0 {
             // In a child made by `fork` the hooks of the parent's other threads are counted here
-            // and will never leave: those threads don't exist.
+            // and will never leave: those threads don't exist. The child's own can't be told from
+            // them, so that the watch is left to whoever reads it.
             if std::process::id() != process {
+                std::mem::forget(Arc::clone(watch));
                 return;
             }
             std::thread::yield_now();
@@ -82,11 +84,14 @@ pub(crate) fn any_open() -> bool {
     OPEN.load(Ordering::Relaxed) != 0
 }
 
-/// Calls `visit` with every open watch. Takes no lock and allocates nothing.
-pub(crate) fn for_each_open(mut visit: impl FnMut(&Watch)) {
+/// Calls `visit` with every open watch and the number of its slot. Takes no lock and allocates
+/// nothing.
+pub(crate) fn for_each_open(mut visit: impl FnMut(usize, &Watch)) {
     let mut block = &FIRST_BLOCK;
+    let mut number = 0;
     loop {
         for slot in &block.slots {
+            number += 1;
             if slot.watch.load(Ordering::Relaxed).is_null() {
                 continue;
             }
@@ -94,10 +99,10 @@ pub(crate) fn for_each_open(mut visit: impl FnMut(&Watch)) {
             let watch = slot.watch.load(Ordering::SeqCst);
             // SAFETY: the pointer is null or was published by the registration that owns the
             // slot. That registration frees the watch only after it has cleared the pointer and
-            // then read `readers` as 0 (`Slot::retract`); this thread was counted in `readers`
-            // before it read the pointer, so the watch outlives the reference.
+            // then read `readers` as 0, and otherwise never (`Slot::retract`); this thread was
+            // counted in `readers` before it read the pointer, so the watch outlives the reference.
             if let Some(watch) = unsafe { watch.as_ref() } {
-                visit(watch);
+                visit(number - 1, watch);
             }
             slot.readers.fetch_sub(1, Ordering::SeqCst);
         }
@@ -146,7 +151,7 @@ impl Registration {
     /// Puts a fresh watch of the same attribution in the place of this one.
     pub(crate) fn restart(&self) {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        self.slot.0.retract(self.process);
+        self.slot.0.retract(&watch, self.process);
         *watch = Arc::new(watch.again());
         self.slot.0.publish(&watch);
     }
@@ -154,7 +159,8 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.slot.0.retract(self.process);
+        let watch = self.watch.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.slot.0.retract(watch, self.process);
         OPEN.fetch_sub(1, Ordering::SeqCst);
         self.slot.0.taken.store(false, Ordering::Release);
     }
@@ -164,6 +170,11 @@ fn take_slot() -> &'static Slot {
     let mut block = &FIRST_BLOCK;
     loop {
         for slot in &block.slots {
+            // In a child made by `fork` the hooks of the parent's other threads are readers for
+            // ever (`Slot::retract`): whoever took that slot would wait for them.
+            if slot.readers.load(Ordering::SeqCst) != 0 {
+                continue;
+            }
             // Acquire: the previous owner's `retract` happens before what this owner does.
             if slot
                 .taken
@@ -184,7 +195,9 @@ mod tests {
 
     fn open_watches_of(thread: u64) -> usize {
         let mut n = 0;
-        for_each_open(|watch| n += usize::from(watch.attribution == Attribution::Thread(thread)));
+        for_each_open(|_, watch| {
+            n += usize::from(watch.attribution == Attribution::Thread(thread))
+        });
         n
     }
 

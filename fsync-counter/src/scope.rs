@@ -154,6 +154,7 @@ impl FsyncCounter {
     #[track_caller]
     fn open(reach: &Reach) -> Self {
         require_linkage();
+        crate::hook::prepare();
         let attribution = match reach {
             Reach::Thread => Attribution::Thread(crate::hook::this_thread()),
             Reach::Process => Attribution::Process,
@@ -199,7 +200,9 @@ impl FsyncCounter {
 
     /// Does `action` at the `n`-th sync of this scope, before it is forwarded. The first sync
     /// after the scope opened, or after [`reset`](FsyncCounter::reset), is 1; weak calls
-    /// have no number. A sync that is already past is not acted on.
+    /// have no number. A sync that is already past is not acted on. Several actions at one sync run
+    /// in the order of arming, the first [`Errno`](Action::Errno) answers; at most eight run, over
+    /// all the scopes that see the sync.
     ///
     /// ```
     /// # #[cfg(all(target_os = "linux", not(miri)))] {

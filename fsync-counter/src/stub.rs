@@ -63,6 +63,7 @@ pub fn stub_thread() -> ThreadStubGuard {
 #[track_caller]
 pub fn stub_under(path: impl AsRef<Path>) -> PathStubGuard {
     require_linkage();
+    hook::prepare();
     PathStubGuard(Registration::open(Watch::stubbing(resolve(path.as_ref()))))
 }
 

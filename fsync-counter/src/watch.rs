@@ -52,6 +52,17 @@ pub(crate) struct Sighting<'a> {
     pub(crate) process: u32,
 }
 
+/// Where a watch noted a sync that has not returned yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// As the event at this position.
+    At(usize),
+    /// Not as an event: it was not the watch's, or there was no room.
+    Nowhere,
+    /// It was not remembered where.
+    Somewhere,
+}
+
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) attribution: Attribution,
@@ -93,24 +104,24 @@ impl Watch {
     }
 
     /// Notes a sync that is about to be forwarded, and hands over what is armed for it.
-    pub(crate) fn before(&self, sighting: &Sighting<'_>, run: impl FnMut(Action)) {
-        if let (Role::Count(tally), Some(field)) = (&self.role, self.field_for(sighting)) {
-            tally.before(field, sighting, run);
+    pub(crate) fn before(&self, sighting: &Sighting<'_>, run: impl FnMut(Action)) -> Noted {
+        match (&self.role, self.field_for(sighting)) {
+            (Role::Count(tally), Some(field)) => tally.before(field, sighting, run),
+            _ => Noted::Nowhere,
         }
     }
 
-    /// Notes how the sync with this sequence ended.
-    pub(crate) fn after(&self, sequence: u64, outcome: Outcome) {
+    /// Notes how the sync with this sequence ended, where [`before`](Self::before) noted it.
+    pub(crate) fn after(&self, sequence: u64, noted: Noted, outcome: Outcome) {
         if let Role::Count(tally) = &self.role {
-            tally.events.finish(sequence, outcome);
+            tally.events.finish(sequence, noted, outcome);
         }
     }
 
     /// Whether this watch stubs that sync. One that can't be placed is not stubbed: it may be
     /// somebody else's durability.
     pub(crate) fn stubs(&self, sighting: &Sighting<'_>) -> bool {
-        matches!(self.role, Role::Stub)
-            && matches!(self.field_for(sighting), Some(field) if field != Field::Unknown)
+        matches!(self.role, Role::Stub) && self.claim_on(sighting) == Claim::Mine
     }
 
     pub(crate) fn arm(&self, at: u64, action: Action) {
@@ -135,27 +146,38 @@ impl Watch {
 
     /// The count that this sync belongs to, or `None` when it is not this watch's.
     fn field_for(&self, sighting: &Sighting<'_>) -> Option<Field> {
-        let (mine, placed) = match &self.attribution {
-            Attribution::Thread(key) => (*key == sighting.caller, true),
-            Attribution::Process => (true, true),
-            Attribution::Path(root) => match (sighting.place, sighting.path) {
-                (Place::AtPath, Some(path)) => (is_at_or_below(path, root), true),
-                (Place::Nowhere, _) => (false, true),
-                (Place::Unplaced, _) | (Place::AtPath, None) => (true, false),
-            },
-        };
-        if !mine {
-            return None;
-        }
+        let claim = self.claim_on(sighting);
         Some(match sighting.class {
+            _ if claim == Claim::NotMine => return None,
             _ if sighting.operation.is_weak() => Field::Weak,
-            _ if !placed => Field::Unknown,
+            _ if claim == Claim::CannotTell => Field::Unknown,
             FileClass::File => Field::Files,
             FileClass::Directory => Field::Dirs,
             FileClass::Other => Field::Other,
             FileClass::Unknown(_) => Field::Unknown,
         })
     }
+
+    fn claim_on(&self, sighting: &Sighting<'_>) -> Claim {
+        let mine = match &self.attribution {
+            Attribution::Thread(key) => *key == sighting.caller,
+            Attribution::Process => true,
+            Attribution::Path(root) => match (sighting.place, sighting.path) {
+                (Place::AtPath, Some(path)) => is_at_or_below(path, root),
+                (Place::Nowhere, _) => false,
+                (Place::Unplaced, _) | (Place::AtPath, None) => return Claim::CannotTell,
+            },
+        };
+        if mine { Claim::Mine } else { Claim::NotMine }
+    }
+}
+
+/// Whether a sync is a watch's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    Mine,
+    NotMine,
+    CannotTell,
 }
 
 /// Whether `path` is `root` or lies below it, name by name.
@@ -186,13 +208,14 @@ struct Tally {
 }
 
 impl Tally {
-    fn before(&self, field: Field, sighting: &Sighting<'_>, run: impl FnMut(Action)) {
+    fn before(&self, field: Field, sighting: &Sighting<'_>, run: impl FnMut(Action)) -> Noted {
         self.fields[field as usize].fetch_add(1, Ordering::Relaxed);
-        self.events.start(sighting);
+        let noted = self.events.start(sighting);
         if field != Field::Weak {
             let number = self.numbered.fetch_add(1, Ordering::Relaxed) + 1;
             self.actions.for_each_at(number, run);
         }
+        noted
     }
 
     fn counts(&self) -> SyncCounts {
@@ -245,10 +268,10 @@ impl Default for EventLog {
 }
 
 impl EventLog {
-    fn start(&self, sighting: &Sighting<'_>) {
+    fn start(&self, sighting: &Sighting<'_>) -> Noted {
         let at = self.taken.fetch_add(1, Ordering::Relaxed);
         let Some(entry) = self.entries.get(at) else {
-            return;
+            return Noted::Nowhere;
         };
         let (start, len) = self.keep_path(sighting.path.unwrap_or_default());
         entry.sequence.store(sighting.sequence, Ordering::Relaxed);
@@ -266,6 +289,7 @@ impl EventLog {
             .outcome
             .store(Outcome::Pending.to_code(), Ordering::Relaxed);
         entry.written.store(true, Ordering::Release);
+        Noted::At(at)
     }
 
     /// Copies a path into its room: its first word and its length in bytes, (0, 0) when it is
@@ -284,10 +308,16 @@ impl EventLog {
         (start, path.len())
     }
 
-    fn finish(&self, sequence: u64, outcome: Outcome) {
+    fn finish(&self, sequence: u64, noted: Noted, outcome: Outcome) {
         let taken = self.taken.load(Ordering::Relaxed).min(self.entries.len());
-        // From the back: what has just returned was noted a moment ago.
-        let entry = self.entries[..taken].iter().rev().find(|entry| {
+        let candidates = match noted {
+            Noted::Nowhere => return,
+            Noted::At(at) => self.entries.get(at..=at).unwrap_or_default(),
+            Noted::Somewhere => &self.entries[..taken],
+        };
+        // From the back: what has just returned was noted a moment ago. The sequence is compared
+        // also where the position is known, because the watch may be another one meanwhile.
+        let entry = candidates.iter().rev().find(|entry| {
             entry.written.load(Ordering::Acquire)
                 && entry.sequence.load(Ordering::Relaxed) == sequence
         });
@@ -422,7 +452,32 @@ mod tests {
         let stub = Watch::stubbing("/a".into());
         assert!(stub.stubs(&sighting(FileClass::File, Place::AtPath, Some(b"/a/b"))));
         assert!(!stub.stubs(&sighting(FileClass::File, Place::AtPath, Some(b"/b"))));
-        assert!(!stub.stubs(&sighting(FileClass::Other, Place::Unplaced, None)));
+        let unplaced = sighting(FileClass::Other, Place::Unplaced, None);
+        assert!(!stub.stubs(&unplaced));
+        assert!(!stub.stubs(&Sighting {
+            operation: Operation::SyncFileRange,
+            ..unplaced
+        }));
+    }
+
+    #[test]
+    fn an_outcome_reaches_its_event_by_position_or_by_search() {
+        let watch = Watch::counting(Attribution::Process);
+        let ended = |at: usize| watch.events()[at].outcome;
+        let mut noted = [Noted::Nowhere; 3];
+        for (note, sequence) in noted.iter_mut().zip(1..) {
+            let file = sighting(FileClass::File, Place::AtPath, Some(b"/a"));
+            *note = watch.before(&Sighting { sequence, ..file }, |_| ());
+        }
+        watch.after(2, noted[1], Outcome::Succeeded);
+        watch.after(3, Noted::Somewhere, Outcome::Stubbed);
+        assert_eq!(
+            [ended(0), ended(1), ended(2)],
+            [Outcome::Pending, Outcome::Succeeded, Outcome::Stubbed]
+        );
+        // A position that belongs to another sync is left alone.
+        watch.after(9, noted[0], Outcome::Succeeded);
+        assert_eq!(ended(0), Outcome::Pending);
     }
 
     #[test]

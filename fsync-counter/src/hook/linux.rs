@@ -13,11 +13,14 @@
 //!
 //! What the C library's functions do and these don't: being points of thread cancellation.
 
+mod descriptors;
+mod ids;
+mod path;
 mod place;
 mod raw;
 
 use std::cell::Cell;
-use std::ffi::{CStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::hint::black_box;
 use std::os::unix::ffi::OsStringExt;
@@ -30,7 +33,7 @@ use crate::action::Action;
 use crate::event::{Operation, Outcome};
 use crate::linkage::HookError;
 use crate::registry;
-use crate::watch::Sighting;
+use crate::watch::{Noted, Sighting};
 use place::Placement;
 use raw::RawResult;
 
@@ -61,6 +64,12 @@ pub(crate) fn this_thread() -> u64 {
         }
         key.get()
     })
+}
+
+/// Makes ready what watched syncs are cheaper with, before a scope opens: a hook can't.
+pub(crate) fn prepare() {
+    descriptors::open_folder();
+    ids::remember_until_fork();
 }
 
 pub(crate) fn calls_on_this_thread() -> u64 {
@@ -159,8 +168,9 @@ fn answer(result: RawResult) -> c_int {
 #[cold]
 #[inline(never)]
 fn watched(call: Call, thread_is_stubbed: bool) -> RawResult {
+    let (thread, process) = ids::thread_and_process();
     let mut placement = Placement::default();
-    placement.find(call);
+    placement.find(call, process);
     let sighting = Sighting {
         sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed) + 1,
         operation: call.operation(),
@@ -168,16 +178,17 @@ fn watched(call: Call, thread_is_stubbed: bool) -> RawResult {
         place: placement.place,
         path: placement.path(),
         caller: this_thread(),
-        thread: raw::gettid(),
-        process: raw::getpid(),
+        thread,
+        process,
     };
 
     // The actions run after the walk, not in it: a walk holds the watches open, and an action may
     // take long, sync by itself or never return.
     let mut due = DueActions::default();
+    let mut notes = Notes::default();
     let mut path_is_stubbed = false;
-    registry::for_each_open(|watch| {
-        watch.before(&sighting, |action| due.add(action));
+    registry::for_each_open(|slot, watch| {
+        notes.add(slot, watch.before(&sighting, |action| due.add(action)));
         path_is_stubbed |= watch.stubs(&sighting);
     });
     let injected = due.run();
@@ -198,8 +209,33 @@ fn watched(call: Call, thread_is_stubbed: bool) -> RawResult {
         };
         (result, outcome)
     };
-    registry::for_each_open(|watch| watch.after(sighting.sequence, outcome));
+    registry::for_each_open(|slot, watch| {
+        watch.after(sighting.sequence, notes.position(slot), outcome);
+    });
     result
+}
+
+/// Where each watch noted a sync, by the number of its slot, for the way back: finding it again
+/// would be a search through a thousand events. Watches beyond these few do search.
+#[derive(Default)]
+struct Notes {
+    positions: [Option<Noted>; 32],
+}
+
+impl Notes {
+    fn add(&mut self, slot: usize, noted: Noted) {
+        if let Some(place) = self.positions.get_mut(slot) {
+            *place = Some(noted);
+        }
+    }
+
+    /// `Nowhere` also for a watch that came into its slot after the sync was noted.
+    fn position(&self, slot: usize) -> Noted {
+        match self.positions.get(slot) {
+            Some(noted) => noted.unwrap_or(Noted::Nowhere),
+            None => Noted::Somewhere,
+        }
+    }
 }
 
 /// What the open watches have armed for one sync. Room for a few, because a hook does not
@@ -411,51 +447,5 @@ impl Proving {
 impl Drop for Proving {
     fn drop(&mut self) {
         DIVERTED.set(DIVERTED.get() & !PROVING);
-    }
-}
-
-/// The kernel's text for this descriptor's link, in a buffer of its own: `/proc/thread-self/fd/`
-/// and the number. A thread's own table, which is right also where it does not share it.
-struct DescriptorLink([u8; 40]);
-
-impl DescriptorLink {
-    fn of(fd: c_int) -> Self {
-        const FOLDER: &[u8] = b"/proc/thread-self/fd/";
-        let mut link = [0; 40];
-        link[..FOLDER.len()].copy_from_slice(FOLDER);
-        let mut digits = [0; 12];
-        let mut first = digits.len();
-        let mut rest = fd.max(0);
-        loop {
-            first -= 1;
-            digits[first] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        let number = &digits[first..];
-        link[FOLDER.len()..FOLDER.len() + number.len()].copy_from_slice(number);
-        Self(link)
-    }
-
-    fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_descriptor_link_has_the_number_in_digits() {
-        for fd in [0, 7, 10, 1234, c_int::MAX] {
-            let text = format!("/proc/thread-self/fd/{fd}");
-            assert_eq!(
-                DescriptorLink::of(fd).as_c_str().to_bytes(),
-                text.as_bytes()
-            );
-        }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) fn calls_on_this_thread() -> u64 {
     0
 }
 
+pub(crate) fn prepare() {}
+
 pub(crate) fn stub_process() {}
 
 pub(crate) fn unstub_process() {}

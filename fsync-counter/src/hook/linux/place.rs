@@ -5,12 +5,11 @@
 
 use libc::{c_int, c_void};
 
-use super::{Call, DescriptorLink, raw};
+use super::path::Path;
+use super::{Call, raw};
 use crate::event::FileClass;
 use crate::watch::Place;
 
-/// The kernel gives no longer path for a descriptor.
-const PATH_MAX: usize = 4096;
 /// What the kernel appends to the last path of an unlinked file.
 const DELETED: &[u8] = b" (deleted)";
 
@@ -18,8 +17,7 @@ const DELETED: &[u8] = b" (deleted)";
 pub(super) struct Placement {
     pub(super) class: FileClass,
     pub(super) place: Place,
-    path: [u8; PATH_MAX],
-    path_len: usize,
+    path: Path,
 }
 
 impl Default for Placement {
@@ -27,20 +25,20 @@ impl Default for Placement {
         Self {
             class: FileClass::Other,
             place: Place::Unplaced,
-            path: [0; PATH_MAX],
-            path_len: 0,
+            path: Path::default(),
         }
     }
 }
 
 impl Placement {
-    pub(super) fn find(&mut self, call: Call) {
+    /// Finds what a call of this process is asked of.
+    pub(super) fn find(&mut self, call: Call, process: u32) {
         match call {
             Call::Fsync(fd) | Call::Fdatasync(fd) | Call::SyncFileRange(fd, ..) => {
-                self.find_descriptor(fd);
+                self.find_descriptor(fd, process);
             }
             Call::Syncfs(fd) => {
-                self.find_descriptor(fd);
+                self.find_descriptor(fd, process);
                 self.class = FileClass::Other;
                 self.place = Place::Unplaced;
             }
@@ -50,10 +48,11 @@ impl Placement {
     }
 
     pub(super) fn path(&self) -> Option<&[u8]> {
-        (self.path_len > 0).then(|| &self.path[..self.path_len])
+        let path = self.path.as_bytes();
+        (!path.is_empty()).then_some(path)
     }
 
-    fn find_descriptor(&mut self, fd: c_int) {
+    fn find_descriptor(&mut self, fd: c_int, process: u32) {
         let links = match raw::mode_and_links(fd) {
             Ok((mode, links)) => {
                 self.class = match mode & libc::S_IFMT {
@@ -68,32 +67,28 @@ impl Placement {
                 return;
             }
         };
-        let link = DescriptorLink::of(fd);
-        let Ok(len) = raw::read_link(link.as_c_str(), &mut self.path) else {
+        if self.path.read(fd, process).is_err() {
             return;
-        };
-        self.path_len = len;
+        }
         if links == 0 {
-            self.strip_deleted();
+            self.path.strip(DELETED);
         }
         self.place_by_path();
     }
 
-    /// A path of the file system begins with a slash; what has none (`pipe:[1]`, `socket:[2]`)
-    /// stands nowhere in it.
+    /// A path of the file system begins with a slash. What has none stands nowhere in it
+    /// (`pipe:[1]`, `socket:[2]`), except that a file or directory stands somewhere that this
+    /// process can't see (`(unreachable)/a`: another mount namespace, a lazy unmount).
     fn place_by_path(&mut self) {
-        if self.path[..self.path_len].first() == Some(&b'/') {
+        if self.path.as_bytes().first() == Some(&b'/') {
             self.place = Place::AtPath;
-        } else {
-            self.place = Place::Nowhere;
-            self.path_len = 0;
+            return;
         }
-    }
-
-    fn strip_deleted(&mut self) {
-        if self.path[..self.path_len].ends_with(DELETED) {
-            self.path_len -= DELETED.len();
-        }
+        self.path.clear();
+        self.place = match self.class {
+            FileClass::File | FileClass::Directory => Place::Unplaced,
+            FileClass::Other | FileClass::Unknown(_) => Place::Nowhere,
+        };
     }
 
     /// Looks the address up in this process's list of mappings. Other threads may change the list
@@ -111,27 +106,30 @@ impl Placement {
         let found = loop {
             match raw::read(fd, &mut chunk) {
                 Err(libc::EINTR) => {}
-                Ok(0) | Err(_) => break None,
+                Ok(0) | Err(_) => break false,
                 Ok(read) => {
-                    if let Some(len) = search.feed(&chunk[..read]) {
-                        break Some(len);
+                    if search.feed(&chunk[..read]) {
+                        break true;
                     }
                 }
             }
         };
         raw::close(fd);
-        match found {
-            None => self.class = FileClass::Unknown(libc::ENOMEM),
-            Some(len) => {
-                self.path_len = len;
-                // The list has no number of links: a file whose own name ends so is misnamed here.
-                self.strip_deleted();
-                self.place_by_path();
-                self.class = match self.place {
-                    Place::AtPath => FileClass::File,
-                    _ => FileClass::Other,
-                };
-            }
+        if !found {
+            self.path.clear();
+            self.class = FileClass::Unknown(libc::ENOMEM);
+        } else if self.path.as_bytes() == b"/dev/zero (deleted)" {
+            // The kernel's name for anonymous memory that is shared.
+            self.path.clear();
+            self.place = Place::Nowhere;
+        } else {
+            // The list has no number of links: a file whose own name ends so is misnamed here.
+            self.path.strip(DELETED);
+            self.place_by_path();
+            self.class = match self.place {
+                Place::AtPath => FileClass::File,
+                _ => FileClass::Other,
+            };
         }
     }
 }
@@ -142,8 +140,7 @@ impl Placement {
 /// `7f0c2a000000-7f0c2a021000 rw-s 00000000 fe:00 1234    /srv/data file`
 struct MappingSearch<'a> {
     address: usize,
-    path: &'a mut [u8],
-    path_len: usize,
+    path: &'a mut Path,
     field: Field,
     number: usize,
     start: usize,
@@ -164,11 +161,10 @@ enum Field {
 }
 
 impl<'a> MappingSearch<'a> {
-    fn new(address: usize, path: &'a mut [u8]) -> Self {
+    fn new(address: usize, path: &'a mut Path) -> Self {
         Self {
             address,
             path,
-            path_len: 0,
             field: Field::Start,
             number: 0,
             start: 0,
@@ -177,12 +173,12 @@ impl<'a> MappingSearch<'a> {
         }
     }
 
-    /// The length of the path (0 for an anonymous mapping) once the line of the address ended.
-    fn feed(&mut self, text: &[u8]) -> Option<usize> {
+    /// Whether the line of the address has ended. Its path is empty for an anonymous mapping.
+    fn feed(&mut self, text: &[u8]) -> bool {
         for &byte in text {
             if byte == b'\n' {
                 if self.is_in {
-                    return Some(self.path_len);
+                    return true;
                 }
                 self.field = Field::Start;
                 self.number = 0;
@@ -213,7 +209,7 @@ impl<'a> MappingSearch<'a> {
                 Field::Path => self.take(byte),
             }
         }
-        None
+        false
     }
 
     fn take(&mut self, byte: u8) {
@@ -239,16 +235,30 @@ impl<'a> MappingSearch<'a> {
             }
             (None, _) => byte,
         };
-        if let Some(place) = self.path.get_mut(self.path_len) {
-            *place = byte;
-            self.path_len += 1;
-        }
+        self.path.push(byte);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn placed(class: FileClass, path: &[u8]) -> Place {
+        let mut placement = Placement {
+            class,
+            ..Placement::default()
+        };
+        path.iter().for_each(|byte| placement.path.push(*byte));
+        placement.place_by_path();
+        placement.place
+    }
+
+    #[test]
+    fn a_file_that_has_no_path_here_is_unplaced_and_a_pipe_is_nowhere() {
+        assert_eq!(placed(FileClass::File, b"/a"), Place::AtPath);
+        assert_eq!(placed(FileClass::File, b"(unreachable)/a"), Place::Unplaced);
+        assert_eq!(placed(FileClass::Other, b"pipe:[1]"), Place::Nowhere);
+    }
 
     const MAPS: &str = "\
         1000-2000 r--p 00000000 fe:00 77                         /usr/bin/app\n\
@@ -257,13 +267,10 @@ mod tests {
         ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0  [vsyscall]\n";
 
     fn path_at(address: usize, piece: usize) -> Option<String> {
-        let mut path = [0; 64];
+        let mut path = Path::default();
         let mut search = MappingSearch::new(address, &mut path);
-        let len = MAPS
-            .as_bytes()
-            .chunks(piece)
-            .find_map(|text| search.feed(text))?;
-        Some(String::from_utf8_lossy(&path[..len]).into_owned())
+        let found = MAPS.as_bytes().chunks(piece).any(|text| search.feed(text));
+        found.then(|| String::from_utf8_lossy(path.as_bytes()).into_owned())
     }
 
     #[test]

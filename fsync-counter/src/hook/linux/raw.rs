@@ -169,10 +169,15 @@ pub(super) fn mode_and_links(fd: c_int) -> Result<(u32, u64), c_int> {
     Ok((status.st_mode, links))
 }
 
-/// Reads where a link points to; the bytes written to `buffer`.
-pub(super) fn read_link(link: &CStr, buffer: &mut [u8]) -> Result<usize, c_int> {
+/// Reads where a link in a folder points to; how many bytes of `buffer`, from its start, it has
+/// written.
+pub(super) fn read_link(
+    folder: c_int,
+    link: &CStr,
+    buffer: &mut [MaybeUninit<u8>],
+) -> Result<usize, c_int> {
     let arguments = [
-        libc::AT_FDCWD.into(),
+        folder.into(),
         address(link.as_ptr().cast()),
         address(buffer.as_mut_ptr().cast_const().cast()),
         register(buffer.len()),
