@@ -1,0 +1,98 @@
+//! The proof that the hook is what the program calls: it fails where the hook is dead, and issues
+//! no sync.
+
+use std::env;
+use std::ffi::{CString, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use fsync_counter::{HookError, check_linkage};
+
+use crate::alone::{alone, is_child};
+use crate::strace;
+
+#[test]
+fn this_program_is_hooked() {
+    assert_eq!(check_linkage(), Ok(()));
+}
+
+/// `examples/hook_in_a_library.rs`, which `cargo test` and cargo-nextest build beside the tests.
+fn library() -> PathBuf {
+    let this = env::current_exe().expect("the path of this binary");
+    let profile = this.ancestors().nth(2).expect("target/<profile>/deps");
+    let library = profile.join("examples/libhook_in_a_library.so");
+    assert!(
+        library.is_file(),
+        "{} is not there\nbuild it with `cargo build -p fsync-counter --examples`",
+        library.display()
+    );
+    library
+}
+
+/// Loads the library as a program loads a plug-in; what its copy of the hook says.
+fn what_the_library_says() -> String {
+    type Says = unsafe extern "C" fn(*mut c_char, usize) -> usize;
+    let path = CString::new(library().as_os_str().as_bytes()).unwrap();
+    // SAFETY: the path is a C string, and the library has no initialisers of its own.
+    let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
+    assert!(!handle.is_null(), "the library does not load");
+    // SAFETY: the library stays loaded; the name is a C string.
+    let says = unsafe { libc::dlsym(handle, c"hook_in_a_library_says".as_ptr()) };
+    assert!(!says.is_null(), "the library has no such function");
+    // SAFETY: the function has this signature.
+    let says = unsafe { std::mem::transmute::<*mut c_void, Says>(says) };
+    let mut text = vec![0_u8; 1024];
+    // SAFETY: the buffer is as large as is said.
+    let length = unsafe { says(text.as_mut_ptr().cast(), text.len()) };
+    text.truncate(length);
+    String::from_utf8(text).unwrap()
+}
+
+/// The program's `fsync` comes before the library's in the dynamic linker's search.
+#[test]
+fn a_copy_of_the_hook_in_a_library_says_that_it_is_dead() {
+    const TEST: &str = "linkage::a_copy_of_the_hook_in_a_library_says_that_it_is_dead";
+    alone(TEST, || {
+        let expected = HookError::NotLinked { function: "fsync" }.to_string();
+        assert_eq!(what_the_library_says(), expected);
+    });
+}
+
+#[test]
+fn the_error_names_the_function_and_the_cure() {
+    assert_eq!(
+        HookError::NotLinked { function: "msync" }.to_string(),
+        "the fsync-counter hook is not linked: this program's `msync` is answered by something \
+         else, so a count would be a silent zero\n\
+         link the crate into the test binary itself: a dev-dependency and \
+         `use fsync_counter as _;` in that test, not in a library that is loaded at run time"
+    );
+}
+
+#[test]
+fn the_proof_issues_no_sync() {
+    const TEST: &str = "linkage::the_proof_issues_no_sync";
+    if is_child(TEST) {
+        assert_eq!(check_linkage(), Ok(()));
+        return;
+    }
+    if let Some(syncs) = strace::syncs_of(TEST, &[]) {
+        assert_eq!(syncs, [] as [String; 0]);
+    }
+}
+
+/// That an empty answer from strace means something.
+#[test]
+fn strace_sees_a_sync() {
+    const TEST: &str = "linkage::strace_sees_a_sync";
+    if is_child(TEST) {
+        std::fs::File::open("/dev/null")
+            .unwrap()
+            .sync_data()
+            .unwrap_err();
+        return;
+    }
+    if let Some(syncs) = strace::syncs_of(TEST, &[]) {
+        assert_eq!(syncs, ["fdatasync"]);
+    }
+}

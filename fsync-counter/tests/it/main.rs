@@ -1,0 +1,26 @@
+//! What the crate promises, seen from a program that uses it.
+//!
+//! The tests run as cargo-nextest runs them (a process each) and as `cargo test` does (threads of
+//! one process). So they count by thread and by path; what changes or counts the whole process,
+//! and syncs that every path scope has to note as unknown, run [`alone`].
+#![cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(miri)
+))]
+
+mod allocations;
+mod alone;
+mod at_sync;
+mod c_library;
+mod callers;
+mod classes;
+mod errno;
+mod events;
+mod hard_places;
+mod linkage;
+mod scopes;
+mod strace;
+mod stubs;
+mod system_call;
+mod threads;
