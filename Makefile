@@ -2,7 +2,7 @@
 # scripts/tools.sh): rustup's toolchain, a C compiler and make are enough to start.
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-perf bench lint docs clean-records
+.PHONY: help test test-perf bench bench-docs lint docs clean-records
 # A gate is measured alone on the machine, also under `make -j`.
 .NOTPARALLEL:
 
@@ -15,8 +15,11 @@ test: ## unit, integration and doc tests: everything but the gates
 test-perf: ## the gates, alone on the machine, and their table (GATE=outbox/drain-25 for one)
 	@scripts/test-perf
 
-bench: ## the benchmarks behind the figures in docs/ (BENCH=name for one)
+bench: ## the figures of docs/benchmarks.md, of this machine (BENCH=name for one)
 	@scripts/bench
+
+bench-docs: ## the same, written to docs/benchmarks.md
+	@scripts/bench --write
 
 lint: ## formatting, clippy with warnings denied, workflow files against GitHub's schema
 	@scripts/lint

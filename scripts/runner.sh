@@ -31,9 +31,13 @@ choose_runner() {
     esac
 }
 
-# libtest_names PROFILE PATTERN: the names that match, a line each.
+# libtest_names PROFILE PATTERN [PACKAGE]: the names that match, a line each.
 libtest_names() {
-    cargo test --quiet --workspace --tests --profile "$1" -- --list --format terse |
+    local packages=(--workspace)
+    if [[ -n ${3:-} ]]; then
+        packages=(--package "$3")
+    fi
+    cargo test --quiet "${packages[@]}" --tests --profile "$1" -- --list --format terse |
         { grep ': test$' || true; } | sed 's/: test$//' |
         { grep -E -e "$2" || true; } | sort -u
 }

@@ -95,8 +95,6 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(REJECTED),
-        // A reader that has seen enough (`| head`) is no failure of the report.
-        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             let mut text = error.to_string();
             let mut cause = error.source();
@@ -108,12 +106,6 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
-}
-
-fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Whether every gate passed.
@@ -135,19 +127,30 @@ fn report(arguments: &ReportArguments) -> Result<bool, Box<dyn Error>> {
     };
     let report = Report::read(&root, &run_id, expected.as_ref())?;
 
+    let shown = show(&report, arguments.json);
     if let Some(file) = &arguments.markdown {
         append(file, &table::markdown(&report))
             .map_err(|error| format!("failed to append to {}: {error}", file.display()))?;
     }
-    let mut out = anstream::stdout().lock();
-    if arguments.json {
-        serde_json::to_writer_pretty(&mut out, &report)?;
-        writeln!(out)?;
-    } else {
-        write!(out, "{}", table::terminal(&report))?;
+    match shown {
+        // A reader that has seen enough (`| head`) is no failure of the report.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(report.passed),
     }
-    out.flush()?;
-    Ok(report.passed)
+}
+
+fn show(report: &Report, as_json: bool) -> io::Result<()> {
+    let mut text = if as_json {
+        serde_json::to_string_pretty(report)?
+    } else {
+        table::terminal(report)
+    };
+    if as_json {
+        text.push('\n');
+    }
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 fn append(file: &Path, text: &str) -> io::Result<()> {

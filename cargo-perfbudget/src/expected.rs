@@ -8,9 +8,10 @@ use std::path::Path;
 use perfbudget::record::TestPlace;
 use serde::Deserialize;
 
-/// A test by its name, and by its binary where the runner tells.
+/// A test by its name, and by its binary or package where the list tells.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ExpectedTest {
+    pub(crate) package: Option<String>,
     pub(crate) binary: Option<String>,
     pub(crate) name: String,
 }
@@ -18,14 +19,16 @@ pub(crate) struct ExpectedTest {
 impl ExpectedTest {
     /// Whether a record's test is this one.
     pub(crate) fn is(&self, place: &TestPlace) -> bool {
-        self.name == place.path && (self.binary.is_none() || self.binary == place.binary)
+        self.name == place.path
+            && (self.package.is_none() || self.package == place.package)
+            && (self.binary.is_none() || self.binary == place.binary)
     }
 }
 
 impl fmt::Display for ExpectedTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.binary {
-            Some(binary) => write!(f, "{} in {binary}", self.name),
+        match self.binary.as_ref().or(self.package.as_ref()) {
+            Some(place) => write!(f, "{} in {place}", self.name),
             None => f.write_str(&self.name),
         }
     }
@@ -91,6 +94,7 @@ impl ExpectedTests {
             for (name, case) in suite.testcases {
                 if case.filter_match.status == "matches" {
                     tests.push(ExpectedTest {
+                        package: None,
                         binary: Some(binary.clone()),
                         name,
                     });
@@ -100,7 +104,8 @@ impl ExpectedTests {
         Ok(Self(tests))
     }
 
-    /// From the test harness's own terse list, a line a test.
+    /// From the test harness's own terse list, a line a test: `name: test`, or, where lists of
+    /// several packages were put together, `package name: test`.
     pub(crate) fn from_libtest(path: &Path) -> Result<Self, ExpectedError> {
         let text = read(path)?;
         let mut tests = Vec::new();
@@ -115,7 +120,12 @@ impl ExpectedTests {
                     path: path.display().to_string(),
                     line: at + 1,
                 })?;
+            let (package, name) = match name.split_once(' ') {
+                Some((package, name)) => (Some(package.to_owned()), name),
+                None => (None, name),
+            };
             tests.push(ExpectedTest {
+                package,
                 binary: None,
                 name: name.to_owned(),
             });
@@ -157,10 +167,10 @@ mod tests {
 
     #[test]
     fn of_libtests_list_benchmarks_are_left_out() {
-        let list = file("perf_a: test\nperf_b: benchmark\n\ndeep::perf_c: test\n");
+        let list = file("perf_a: test\nperf_b: benchmark\n\noutbox deep::perf_c: test\n");
         let tests = ExpectedTests::from_libtest(&list).expect("understood");
         let names: Vec<String> = tests.0.iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["perf_a", "deep::perf_c"]);
+        assert_eq!(names, ["perf_a", "deep::perf_c in outbox"]);
     }
 
     #[test]

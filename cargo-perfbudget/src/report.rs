@@ -1,11 +1,13 @@
 //! One run: its records, and what is missing from it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use perfbudget::Record;
+use perfbudget::record::TestPlace;
 use serde::Serialize;
 
 use crate::expected::{ExpectedTest, ExpectedTests};
@@ -20,6 +22,8 @@ pub(crate) struct Report {
     pub(crate) gates: Vec<Record>,
     /// Tests that should have left a record and did not.
     pub(crate) missing: Vec<String>,
+    /// Gates that began and left no record.
+    pub(crate) unfinished: Vec<String>,
     /// Files that are no records of a version that is known here.
     pub(crate) unreadable: Vec<String>,
 }
@@ -50,6 +54,7 @@ impl Report {
             passed: false,
             gates: Vec::new(),
             missing: Vec::new(),
+            unfinished: Vec::new(),
             unreadable: Vec::new(),
         };
         let failed = |source| ReportError::Read {
@@ -66,10 +71,14 @@ impl Report {
             Err(error) => return Err(failed(error)),
         }
         report.gates.sort_by(|a, b| a.gate.cmp(&b.gate));
+        report.unfinished.sort();
         report.unreadable.sort();
         if let Some(expected) = expected {
             report.missing = missing(&expected.0, &report.gates);
-        } else if report.gates.is_empty() && report.unreadable.is_empty() {
+        } else if report.gates.is_empty()
+            && report.unfinished.is_empty()
+            && report.unreadable.is_empty()
+        {
             return Err(ReportError::NoRun {
                 run_id: run_id.to_owned(),
                 root: root.display().to_string(),
@@ -80,8 +89,10 @@ impl Report {
     }
 
     fn add(&mut self, path: &Path) {
-        if path.extension().is_none_or(|extension| extension != "json") {
-            return;
+        match path.extension().and_then(OsStr::to_str) {
+            Some("json") => {}
+            Some("claim") => return self.unfinished.push(unfinished(path)),
+            _ => return,
         }
         match Record::read(path) {
             Ok(record) => self.gates.push(record),
@@ -96,9 +107,22 @@ impl Report {
 
     fn is_passed(&self) -> bool {
         self.missing.is_empty()
+            && self.unfinished.is_empty()
             && self.unreadable.is_empty()
             && !self.gates.is_empty()
             && self.gates.iter().all(|gate| !gate.verdict.is_failure())
+    }
+}
+
+/// What a claim without a record says.
+fn unfinished(claim: &Path) -> String {
+    let gate = claim.file_stem().unwrap_or_default().to_string_lossy();
+    let place: Option<TestPlace> = fs::read(claim)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok());
+    match place {
+        Some(place) => format!("{gate} at {}:{}", place.file, place.line),
+        None => gate.into_owned(),
     }
 }
 

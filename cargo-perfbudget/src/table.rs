@@ -187,7 +187,14 @@ fn problems(report: &Report) -> Vec<String> {
     let missing = report.missing.iter().map(|test| {
         format!("no record: {test} should have left one (it failed early, or has no gate)")
     });
-    missing.chain(report.unreadable.iter().cloned()).collect()
+    let unfinished = report
+        .unfinished
+        .iter()
+        .map(|gate| format!("no record: the gate {gate} began and did not come to its end"));
+    missing
+        .chain(unfinished)
+        .chain(report.unreadable.iter().cloned())
+        .collect()
 }
 
 fn warnings(report: &Report) -> Vec<String> {
@@ -209,20 +216,21 @@ fn warnings_of(gate: &Record) -> Vec<String> {
 }
 
 fn summary(report: &Report) -> String {
-    let (mut passed, mut failed, mut not_measured) = (0, 0, 0);
-    for gate in &report.gates {
-        *match gate.verdict {
-            Verdict::NotMeasured => &mut not_measured,
-            verdict if verdict.is_failure() => &mut failed,
-            _ => &mut passed,
-        } += 1;
-    }
+    let count = |is: fn(Verdict) -> bool| report.gates.iter().filter(|g| is(g.verdict)).count();
+    let passed = count(|v| matches!(v, Verdict::Within | Verdict::Exact));
+    let failed = count(Verdict::is_failure);
     let mut text = format!(
         "{} gates: {passed} passed, {failed} failed",
         report.gates.len()
     );
-    if not_measured > 0 {
-        _ = write!(text, ", {not_measured} not measured");
+    for (n, name) in [
+        (count(|v| v == Verdict::Contended), "contended"),
+        (count(|v| v == Verdict::Undecided), "undecided"),
+        (count(|v| v == Verdict::NotMeasured), "not measured"),
+    ] {
+        if n > 0 {
+            _ = write!(text, ", {n} {name}");
+        }
     }
     if !report.missing.is_empty() {
         _ = write!(text, ", {} missing", report.missing.len());

@@ -278,7 +278,7 @@ fn checked_name(name: String) -> String {
 fn conclude(record: &Record) {
     let (denied, _warned_in_the_record) = Denied::from_env();
     if record.verdict.is_failure() || denied.contains(record.verdict) {
-        let command = run::command_for(&record.test);
+        let command = run::command_for(record);
         panic!("{}", message::failure(record, &command));
     }
 }
@@ -289,12 +289,14 @@ struct Decision {
     name: String,
     place: &'static Location<'static>,
     directory: Option<PathBuf>,
+    /// Against the run's environment.
+    warnings: Vec<String>,
 }
 
 impl Decision {
     #[track_caller]
     fn begin(name: &str, place: &'static Location<'static>) -> Self {
-        let directory = run::directory();
+        let (directory, warnings) = run::directory();
         if let Err(two_places) = run::claim(name, place, directory.as_deref()) {
             panic!("{two_places}");
         }
@@ -302,6 +304,7 @@ impl Decision {
             name: name.to_owned(),
             place,
             directory,
+            warnings,
         }
     }
 
@@ -311,13 +314,8 @@ impl Decision {
         record.test = run::test_place(self.place);
         run::run_id().clone_into(&mut record.run_id);
         record.at = run::now();
-        let (_, warnings) = Denied::from_env();
-        record.warnings.extend(warnings);
-        if tmpfs::used_on_a_disk() {
-            record
-                .warnings
-                .push("its fixtures are not in memory: the disk is inside the clock".to_owned());
-        }
+        record.warnings.extend(self.warnings);
+        record.warnings.extend(Denied::from_env().1);
         let saved = save(&mut record, self.directory.as_deref());
         eprintln!("{}\n  {saved}", message::one_line(&record));
         record
@@ -330,10 +328,11 @@ fn save(record: &mut Record, directory: Option<&Path>) -> String {
         return format!("no record: {} is not set", run::DIR_ENV);
     };
     match record.write(directory) {
-        Ok(()) => format!(
-            "record: {}",
-            directory.join(Record::file_name(&record.gate)).display()
-        ),
+        Ok(()) => {
+            run::release(&record.gate, directory);
+            let path = directory.join(Record::file_name(&record.gate));
+            format!("record: {}", path.display())
+        }
         Err(error) => {
             let warning = format!(
                 "failed to write its record to {}: {error}",
@@ -425,12 +424,13 @@ impl Outcome {
         let figures: Vec<RoundFigures> = self.measurements.iter().map(figures_of).collect();
         let deciding = self.measurements.last();
         let mut warnings = self.warnings;
+        warnings.extend(verdict_warning(self.verdict).map(str::to_owned));
         if budget.is_floored() {
-            warnings.push(format!(
-                "the floor of {FLOOR:?} sets its limit, not its base: it could grow to {:.0} times \
-                 its base unseen; give it a batch",
-                (FLOOR.as_secs_f64() / budget.base().as_secs_f64()).floor()
-            ));
+            warnings.push(floor_warning(budget));
+        }
+        if tmpfs::used_on_a_disk() {
+            warnings
+                .push("its fixtures are not in memory: the disk is inside the clock".to_owned());
         }
         Record {
             tier: 1,
@@ -454,6 +454,30 @@ impl Outcome {
             ..blank()
         }
     }
+}
+
+/// What there is to say against a verdict that passes without proof.
+fn verdict_warning(verdict: Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::Contended => Some("the machine was busy: wall is over its limit, the code is not"),
+        Verdict::Undecided => Some(
+            "three rounds neither cleared it nor proved it guilty: run it again on a quiet machine",
+        ),
+        _ => None,
+    }
+}
+
+/// How much a gate whose limit is the floor could grow, and the batch that gives it a limit of its
+/// own.
+fn floor_warning(budget: Budget) -> String {
+    let floor = FLOOR.as_secs_f64();
+    let base = budget.base().as_secs_f64();
+    format!(
+        "the floor of {FLOOR:?} sets its limit, not its base: it could grow to {:.0} times its \
+         base unseen; a batch of {:.0} or more gives it a limit of its own",
+        (floor / (base * f64::from(budget.operations()))).floor(),
+        (floor / (base * f64::from(budget.class().factor()))).ceil()
+    )
 }
 
 fn wall_time(measurement: &Measurement) -> WallTime {

@@ -60,6 +60,9 @@ pub(crate) fn why_not_timed() -> Option<String> {
         Some("this is a debug build".to_owned())
     } else if !INSTRUMENTED.is_empty() {
         Some(format!("this build has {INSTRUMENTED}"))
+    } else if env::var_os("LLVM_PROFILE_FILE").is_some() {
+        // What cargo-llvm-cov sets for a run; its flags come by a wrapper that no build script sees.
+        Some("LLVM_PROFILE_FILE is set: this build has coverage instrumentation".to_owned())
     } else {
         None
     }

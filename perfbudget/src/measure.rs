@@ -237,6 +237,43 @@ mod tests {
         }
     }
 
+    /// Notes what it is asked.
+    #[derive(Default)]
+    struct Noting(std::sync::Mutex<Vec<&'static str>>);
+
+    impl Noting {
+        fn note(&self, what: &'static str) {
+            self.0.lock().unwrap().push(what);
+        }
+    }
+
+    impl Discipline for Noting {
+        fn name(&self) -> &'static str {
+            "noting"
+        }
+
+        fn purge(&self) {
+            self.note("purge");
+        }
+
+        fn settle(&self) {
+            self.note("settle");
+        }
+    }
+
+    #[test]
+    fn the_allocator_is_purged_once_and_settled_between_setup_and_operation() {
+        let noting = Noting::default();
+        round(Some(&noting), 2, &mut || noting.note("setup"), &mut |()| {
+            noting.note("op")
+        });
+        let mut expected = vec!["purge"];
+        for _ in 0..12 {
+            expected.extend(["setup", "setup", "settle", "op", "op"]);
+        }
+        assert_eq!(*noting.0.lock().unwrap(), expected);
+    }
+
     #[test]
     fn a_batch_is_one_sample_of_several_operations() {
         let (mut made, mut live, mut most) = (0, Vec::new(), 0);

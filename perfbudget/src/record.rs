@@ -52,8 +52,10 @@ pub struct Record {
     /// Why `lo_ns` and `hi_ns` are what they are, where they are no better than wall.
     pub bounds: Option<String>,
     /// The samples of that round in the order taken.
+    #[serde(default)]
     pub samples: Vec<SampleTimes>,
     /// All rounds, that one last.
+    #[serde(default)]
     pub rounds: Vec<RoundTimes>,
     /// What was decided.
     pub verdict: Verdict,
@@ -62,16 +64,22 @@ pub struct Record {
     /// The allocator that was kept from put-off work, `"none"` where it is not known. Warm.
     pub allocator: Option<String>,
     /// What was counted; zeros are left out. Tier 2.
+    #[serde(default)]
     pub counts: BTreeMap<String, u64>,
     /// What the code says; zeros are left out. Tier 2.
+    #[serde(default)]
     pub expected: BTreeMap<String, u64>,
     /// Lines that explain the counts. Tier 2.
+    #[serde(default)]
     pub evidence: Vec<String>,
     /// The machine and the build.
+    #[serde(default)]
     pub host: Host,
     /// What there is to say against this result.
+    #[serde(default)]
     pub warnings: Vec<String>,
     /// The test that the gate stands in.
+    #[serde(default)]
     pub test: TestPlace,
     /// The run that it belongs to.
     pub run_id: String,
@@ -127,6 +135,7 @@ pub struct RoundTimes {
 
 /// The machine and the build that a gate ran on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Host {
     /// The operating system's name.
@@ -149,6 +158,7 @@ pub struct Host {
 
 /// Where a gate stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct TestPlace {
     /// The test's name with its modules, as the test runner prints it.
@@ -197,6 +207,14 @@ impl Record {
     #[must_use]
     pub fn file_name(gate: &str) -> String {
         format!("{}.json", gate.replace('/', "."))
+    }
+
+    /// The name of the file that a gate leaves in the directory of its run from its beginning to
+    /// its record: one that stays is a gate that did not come to its end. It holds the JSON of a
+    /// [`TestPlace`].
+    #[must_use]
+    pub fn claim_file_name(gate: &str) -> String {
+        format!("{}.claim", gate.replace('/', "."))
     }
 
     /// Writes the record to a file that is complete whenever it can be seen.

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::env;
+use std::fmt::Write;
+use std::fs::{self, File};
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -9,6 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::multiplier::MULTIPLIER_ENV;
 use crate::record::{Record, TestPlace};
 
 /// The variable that names the directory for records.
@@ -22,12 +25,17 @@ const NEXTEST_RUN_ID_ENV: &str = "NEXTEST_RUN_ID";
 pub(crate) fn run_id() -> &'static str {
     static RUN_ID: OnceLock<String> = OnceLock::new();
     RUN_ID.get_or_init(|| {
-        [NEXTEST_RUN_ID_ENV, RUN_ID_ENV]
-            .into_iter()
-            .filter_map(|variable| env::var(variable).ok())
-            .find(|id| is_a_file_name(id))
+        named_run_id()
+            .filter(|id| is_a_file_name(id))
             .unwrap_or_else(|| format!("{}-{}", since_epoch().as_secs(), process::id()))
     })
+}
+
+fn named_run_id() -> Option<String> {
+    [NEXTEST_RUN_ID_ENV, RUN_ID_ENV]
+        .into_iter()
+        .find_map(env::var_os)
+        .map(|id| id.to_string_lossy().into_owned())
 }
 
 /// A run id becomes the name of a directory and must not lead out of its parent.
@@ -39,16 +47,34 @@ fn is_a_file_name(id: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// Where this run's records go, or `None` when nobody asked for records.
-pub(crate) fn directory() -> Option<PathBuf> {
-    let root = env::var_os(DIR_ENV).filter(|value| !value.is_empty())?;
-    Some(Path::new(&root).join(run_id()))
+/// Where this run's records go, or `None` when nobody asked for records; and what there is to say
+/// against it.
+pub(crate) fn directory() -> (Option<PathBuf>, Vec<String>) {
+    let Some(root) = env::var_os(DIR_ENV).filter(|value| !value.is_empty()) else {
+        return (None, Vec::new());
+    };
+    let mut warnings = Vec::new();
+    if Path::new(&root).is_relative() {
+        warnings.push(format!(
+            "{DIR_ENV} is relative: tests start in the directory of their package, and each \
+             package's records go elsewhere; make it absolute"
+        ));
+    }
+    if let Some(id) = named_run_id().filter(|id| !is_a_file_name(id)) {
+        warnings.push(format!(
+            "the run id {id:?} is ignored: it would be the name of a directory, of letters, digits, \
+             '.', '_' and '-'"
+        ));
+    }
+    (Some(Path::new(&root).join(run_id())), warnings)
 }
 
-/// Takes the name for the gate at this place.
+/// Takes the name for the gate at this place, before it measures anything.
 ///
-/// The gates of one process are known by heart, those of the run's other processes by the records
-/// that they left. The same place may take its name again and replaces its record.
+/// The gates of one process are known by heart, those of the run's other processes by the files
+/// that they left: a claim while a gate runs, its record after. A claim that stays tells the
+/// report of a gate that did not come to its end. The same place may take its name again and
+/// replaces its record.
 ///
 /// # Errors
 /// Text that names both places when another place has it.
@@ -66,14 +92,44 @@ pub(crate) fn claim(
     if (first.file(), first.line()) != (place.file(), place.line()) {
         return Err(two_places(gate, first.file(), first.line(), place));
     }
-    let left = directory.map(|dir| dir.join(Record::file_name(gate)));
-    if let Some(Ok(record)) = left.map(|path| Record::read(&path)) {
-        let TestPlace { file, line, .. } = &record.test;
-        if (file.as_str(), *line) != (place.file(), place.line()) {
-            return Err(two_places(gate, file, *line, place));
-        }
+    let Some(directory) = directory else {
+        return Ok(());
+    };
+    let elsewhere =
+        |test: &TestPlace| (test.file.as_str(), test.line) != (place.file(), place.line());
+    if let Some(other) = leave_claim(gate, place, directory).filter(elsewhere) {
+        return Err(two_places(gate, &other.file, other.line, place));
+    }
+    // After the claim: a gate that has just ended has its record, one that begins sees the claim.
+    let record = Record::read(&directory.join(Record::file_name(gate)));
+    if let Some(other) = record.ok().map(|record| record.test).filter(elsewhere) {
+        release(gate, directory);
+        return Err(two_places(gate, &other.file, other.line, place));
     }
     Ok(())
+}
+
+/// Leaves a claim, or returns what a claim that is there already says. A directory that can't be
+/// written to is passed over: it is said when the record is.
+fn leave_claim(
+    gate: &str,
+    place: &'static Location<'static>,
+    directory: &Path,
+) -> Option<TestPlace> {
+    _ = fs::create_dir_all(directory);
+    let path = directory.join(Record::claim_file_name(gate));
+    match File::create_new(&path) {
+        Ok(file) => {
+            _ = serde_json::to_writer(file, &test_place(place));
+            None
+        }
+        Err(_) => serde_json::from_slice(&fs::read(path).ok()?).ok(),
+    }
+}
+
+/// Takes the claim back: the record is there.
+pub(crate) fn release(gate: &str, directory: &Path) {
+    _ = fs::remove_file(directory.join(Record::claim_file_name(gate)));
 }
 
 fn two_places(gate: &str, file: &str, line: u32, place: &Location<'_>) -> String {
@@ -112,28 +168,35 @@ fn binary_name() -> Option<String> {
     })
 }
 
-/// The command that runs a test alone, built as this process is.
-pub(crate) fn command_for(test: &TestPlace) -> String {
-    let profile = match cargo_profile().as_deref() {
-        None | Some("debug") => String::new(),
-        Some("release") => " --release".to_owned(),
-        Some(name) if env::var_os(NEXTEST_RUN_ID_ENV).is_some() => {
-            format!(" --cargo-profile {name}")
-        }
-        Some(name) => format!(" --profile {name}"),
-    };
-    let package = match &test.package {
-        Some(name) => format!(" -p {name}"),
-        None => String::new(),
-    };
-    if env::var_os(NEXTEST_RUN_ID_ENV).is_some() {
-        format!(
-            "cargo nextest run{profile}{package} -E 'test(={})'",
-            test.path
-        )
-    } else {
-        format!("cargo test{profile}{package} -- --exact {}", test.path)
+/// The command that runs a record's test alone, built and measured as this process is.
+pub(crate) fn command_for(record: &Record) -> String {
+    let test = &record.test;
+    let is_nextest = env::var_os(NEXTEST_RUN_ID_ENV).is_some();
+    let mut command = String::new();
+    if let Some(multiplier) = record.multiplier.filter(|m| (m - 1.0).abs() > f64::EPSILON) {
+        _ = write!(command, "{MULTIPLIER_ENV}={multiplier:?} ");
     }
+    command.push_str(if is_nextest {
+        "cargo nextest run"
+    } else {
+        "cargo test"
+    });
+    match cargo_profile().as_deref() {
+        None | Some("debug") => {}
+        Some("release") => command.push_str(" --release"),
+        Some(name) if is_nextest => _ = write!(command, " --cargo-profile {name}"),
+        Some(name) => _ = write!(command, " --profile {name}"),
+    }
+    if let Some(package) = &test.package {
+        _ = write!(command, " -p {package}");
+    }
+    match &test.binary {
+        Some(binary) if is_nextest => {
+            _ = write!(command, " -E 'binary_id(={binary}) & test(={})'", test.path);
+        }
+        _ => _ = write!(command, " -- --exact {}", test.path),
+    }
+    command
 }
 
 /// The directory below `target/` that the test binary stands in: `target/<profile>/deps/<binary>`.

@@ -62,12 +62,7 @@ pub fn tmpfs_dir() -> TmpfsDir {
 
 /// The file system of the fixtures, for the record: `None` until a test has asked for one.
 pub(crate) fn used() -> Option<String> {
-    let home = HOME.get()?;
-    Some(if home.in_memory {
-        home.file_system.clone()
-    } else {
-        format!("{} (not in memory)", home.file_system)
-    })
+    HOME.get().map(Home::describe)
 }
 
 /// Whether fixtures were asked for and are not in memory.
@@ -83,32 +78,42 @@ struct Home {
     in_memory: bool,
 }
 
+impl Home {
+    /// The first of these directories that is in memory and can be written to, else the last.
+    fn choose(candidates: [PathBuf; 2], mounts: &str) -> Self {
+        let [preferred, fallback] = candidates;
+        let at = |path: PathBuf| {
+            let file_system = file_system_of(&path, mounts);
+            Self {
+                in_memory: matches!(file_system.as_str(), "tmpfs" | "ramfs"),
+                file_system,
+                path,
+            }
+        };
+        let home = at(preferred);
+        if home.in_memory && is_writable(&home.path).is_ok() {
+            home
+        } else {
+            at(fallback)
+        }
+    }
+
+    fn describe(&self) -> String {
+        if self.in_memory {
+            self.file_system.clone()
+        } else {
+            format!("{} (not in memory)", self.file_system)
+        }
+    }
+}
+
 static HOME: OnceLock<Home> = OnceLock::new();
 
 fn home() -> &'static Home {
     HOME.get_or_init(|| {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let shared_memory = Path::new("/dev/shm");
-        let file_system = file_system_of(shared_memory, &mounts);
-        if is_memory(&file_system) && is_writable(shared_memory).is_ok() {
-            return Home {
-                path: shared_memory.to_path_buf(),
-                file_system,
-                in_memory: true,
-            };
-        }
-        let path = env::temp_dir();
-        let file_system = file_system_of(&path, &mounts);
-        Home {
-            in_memory: is_memory(&file_system),
-            path,
-            file_system,
-        }
+        Home::choose([PathBuf::from("/dev/shm"), env::temp_dir()], &mounts)
     })
-}
-
-fn is_memory(file_system: &str) -> bool {
-    matches!(file_system, "tmpfs" | "ramfs")
 }
 
 fn is_writable(dir: &Path) -> io::Result<()> {
@@ -145,6 +150,22 @@ mod tests {
         assert_eq!(file_system_of(Path::new("/dev/shmoo"), mounts), "devtmpfs");
         assert_eq!(file_system_of(Path::new("/srv/x"), mounts), "ext4");
         assert_eq!(file_system_of(Path::new("/srv"), ""), "unknown");
+    }
+
+    #[test]
+    fn without_memory_fixtures_are_elsewhere_and_said_to_be() {
+        let here = env::temp_dir();
+        let shared_memory = PathBuf::from("/dev/shm");
+        let choose = |mounts: &str| Home::choose([shared_memory.clone(), here.clone()], mounts);
+        let home = choose("/dev/vda / ext4 rw 0 0\n");
+        assert_eq!((&home.path, home.in_memory), (&here, false));
+        assert_eq!(home.describe(), "ext4 (not in memory)");
+        // In memory, but not to be written to.
+        let sealed = Home::choose(
+            [PathBuf::from("/proc"), here.clone()],
+            "x /proc tmpfs 0 0\n",
+        );
+        assert_eq!(sealed.path, here);
     }
 
     #[test]

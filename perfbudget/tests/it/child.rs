@@ -35,11 +35,13 @@ impl Run {
 
     /// Runs one test of this binary as a member of the run.
     pub(crate) fn test(&self, name: &str, variables: &[(&str, &str)]) -> Output {
-        self.test_with_records_in(self.dir.path(), name, variables)
+        self.test_in(self.dir.path(), self.dir.path(), name, variables)
     }
 
-    pub(crate) fn test_with_records_in(
+    /// The same started in a directory, with its records elsewhere.
+    pub(crate) fn test_in(
         &self,
+        directory: &Path,
         records: impl AsRef<OsStr>,
         name: &str,
         variables: &[(&str, &str)],
@@ -53,6 +55,7 @@ impl Run {
             }
         }
         let output = command
+            .current_dir(directory)
             .env(ROLE_ENV, "1")
             .env("PERFBUDGET_DIR", records)
             .env("PERFBUDGET_RUN_ID", "run")

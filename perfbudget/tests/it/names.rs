@@ -58,14 +58,22 @@ fn a_batch_of_zero_is_refused() {
     }
 }
 
-fn gate_at_one_place() {
-    Gate::counts("tests/twice").exactly([], []);
+#[test]
+fn child_takes_a_name_twice() {
+    if is_child() {
+        for n in [1, 2] {
+            Gate::counts("tests/twice").exactly([("n", n)], [("n", n)]);
+        }
+    }
 }
 
 #[test]
-fn the_same_place_may_take_its_name_again() {
-    gate_at_one_place();
-    gate_at_one_place();
+fn the_same_place_replaces_its_record() {
+    let run = Run::new();
+    let output = run.test("names::child_takes_a_name_twice", &[]);
+    assert!(output.passed, "{}", output.text);
+    assert_eq!(run.record("tests/twice").counts["n"], 2);
+    assert_eq!(run.files(), ["tests.twice.json"]);
 }
 
 #[test]

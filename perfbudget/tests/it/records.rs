@@ -79,11 +79,50 @@ fn a_record_has_the_keys_of_its_schema() {
 }
 
 #[test]
+fn child_panics() {
+    if is_child() {
+        let gate = Gate::new("tests/panics", Budget::cold(Duration::from_secs(1)));
+        gate.setup(|| panic!("in its setup")).run(|_: &mut ()| ());
+    }
+}
+
+/// What the report knows it by.
+#[test]
+fn a_gate_that_does_not_come_to_its_end_leaves_its_claim_and_no_record() {
+    let run = Run::new();
+    let output = run.test("records::child_panics", &[]);
+    assert!(!output.passed && output.text.contains("in its setup"));
+    assert_eq!(run.files(), ["tests.panics.claim"]);
+    let claim = run.dir.path().join("run/tests.panics.claim");
+    let text = std::fs::read_to_string(claim).expect("a claim");
+    assert!(text.contains("records.rs"), "{text}");
+}
+
+#[test]
+fn a_relative_directory_and_an_impossible_run_id_are_warned_about() {
+    let run = Run::new();
+    let output = run.test_in(run.dir.path(), "records", "records::child_counts", &[]);
+    assert!(output.passed, "{}", output.text);
+    assert!(
+        output.text.contains("PERFBUDGET_DIR is relative"),
+        "{}",
+        output.text
+    );
+    let variables = [("PERFBUDGET_RUN_ID", "a b")];
+    let output = run.test("records::child_counts", &variables);
+    assert!(
+        output.text.contains("the run id \"a b\" is ignored"),
+        "{}",
+        output.text
+    );
+}
+
+#[test]
 fn a_record_that_cannot_be_written_is_said_and_fails_nothing() {
     let run = Run::new();
     let file = run.dir.path().join("a-file");
     std::fs::write(&file, "").expect("written");
-    let output = run.test_with_records_in(&file, "records::child_counts", &[]);
+    let output = run.test_in(run.dir.path(), &file, "records::child_counts", &[]);
     assert!(output.passed, "{}", output.text);
     assert!(
         output
@@ -97,7 +136,7 @@ fn a_record_that_cannot_be_written_is_said_and_fails_nothing() {
 #[test]
 fn without_a_directory_nothing_is_written_and_the_output_says_so() {
     let run = Run::new();
-    let output = run.test_with_records_in("", "records::child_counts", &[]);
+    let output = run.test_in(run.dir.path(), "", "records::child_counts", &[]);
     assert!(output.passed, "{}", output.text);
     assert!(
         output.text.contains("no record: PERFBUDGET_DIR is not set"),
@@ -116,6 +155,20 @@ fn nextests_run_id_comes_first_and_a_path_is_no_run_id() {
     assert!(run.test("records::child_counts", &leading_out).passed);
     let runs = std::fs::read_dir(run.dir.path()).expect("read").count();
     assert_eq!(runs, 2, "a run id of its own stays below the directory");
+}
+
+/// The least that the contract of a record promises is read, by whoever wrote it.
+#[test]
+fn a_record_without_what_this_version_adds_is_read() {
+    let run = Run::new();
+    let path = run.dir.path().join("x.json");
+    let text = r#"{"schema":"perfbudget.record.v1","gate":"x","tier":2,"counts":{"files":2},
+        "expected":{"files":2},"host":{},"verdict":"exact","warnings":[],
+        "test":{"path":"perf_x","file":"x.rs","line":1},"run_id":"r","at":"2026-11-21T00:00:00Z"}"#;
+    std::fs::write(&path, text).expect("written");
+    let record = perfbudget::Record::read(&path).expect("read");
+    assert_eq!((record.gate.as_str(), record.counts["files"]), ("x", 2));
+    assert_eq!(record.headroom(), None);
 }
 
 #[test]

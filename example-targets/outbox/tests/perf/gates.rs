@@ -2,11 +2,12 @@
 //! nothing.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
-use fsync_counter::{Events, Scope, SyncCounts};
-use outbox::Outbox;
-use perfbudget::{Budget, Gate, constant_across};
+use fsync_counter::{Observed, Scope, SyncCounts};
+use outbox::Drained;
+use perfbudget::{Budget, Gate, TmpfsDir, constant_across};
 
 use crate::fixture::{Fixture, PARENT, event};
 
@@ -32,13 +33,21 @@ fn perf_outbox_commit() {
     let _disk = fsync_counter::stub();
     Gate::new("outbox/commit", COMMIT)
         .batch(40)
-        .setup(|| Fixture::in_memory(25))
+        .setup(|| Arc::new(Fixture::in_memory(25)))
         .run(|fixture| {
             fixture.outbox.commit(event(25)).expect("committed");
+            Committed(Arc::clone(fixture))
         });
-    let fixture = Fixture::in_memory(25);
-    fixture.outbox.commit(event(25)).expect("committed");
-    assert_eq!(fixture.outbox.pending().expect("read").len(), 26);
+}
+
+/// Outside the clock, where outputs are dropped: the event is among the others.
+struct Committed(Arc<Fixture<TmpfsDir>>);
+
+impl Drop for Committed {
+    fn drop(&mut self) {
+        let pending = self.0.outbox.pending().expect("read");
+        assert_eq!(pending.len(), 26);
+    }
 }
 
 #[test]
@@ -59,36 +68,41 @@ fn perf_outbox_cli_drain() {
 
 #[test]
 fn perf_outbox_drain_syncs() {
-    let mut events = Events::default();
-    let counts = constant_across([1, 25, 400], |n| {
-        let fixture = Fixture::on_disk(n);
-        let counts;
-        (counts, events) = drain_syncs(&fixture.outbox, n, false);
-        counts
+    constant_across([1, 25, 400], |n| {
+        let drain = observed_drain(&Fixture::on_disk(n), n, Recovers::Nothing);
+        Gate::counts("outbox/drain-syncs")
+            .evidence(drain.events())
+            .exactly(TWO_AND_TWO, drain.counts());
+        drain.counts()
     });
-    Gate::counts("outbox/drain-syncs")
-        .evidence(events)
-        .exactly(SyncCounts::new().files(2).dirs(2), counts);
 }
 
 #[test]
 fn perf_outbox_recovery_syncs() {
-    let mut events = Events::default();
-    let counts = constant_across([1, 25, 400], |n| {
+    constant_across([1, 25, 400], |n| {
         let fixture = Fixture::with_a_crashed_drain(n);
-        let counts;
-        (counts, events) = drain_syncs(&fixture.outbox, n, true);
-        counts
+        let drain = observed_drain(&fixture, n, Recovers::ACrashedDrain);
+        Gate::counts("outbox/recovery-syncs")
+            .evidence(drain.events())
+            .exactly(TWO_AND_TWO, drain.counts());
+        drain.counts()
     });
-    Gate::counts("outbox/recovery-syncs")
-        .evidence(events)
-        .exactly(SyncCounts::new().files(2).dirs(2), counts);
 }
 
-/// Drains `n` records and counts. `recovers`: what a crashed drain left is among them.
-fn drain_syncs(outbox: &Outbox, n: usize, recovers: bool) -> (SyncCounts, Events) {
+/// The write-ahead file and the ledger, each with its directory.
+const TWO_AND_TWO: SyncCounts = SyncCounts::new().files(2).dirs(2);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Recovers {
+    Nothing,
+    ACrashedDrain,
+}
+
+/// Drains `n` records under a scope, and sees that they came.
+fn observed_drain<D>(fixture: &Fixture<D>, n: usize, recovers: Recovers) -> Observed<Drained> {
+    let outbox = &fixture.outbox;
     let drain = Scope::under(outbox.path()).observe(|| outbox.drain().expect("drained"));
     assert_eq!(drain.value.len(), n);
-    assert_eq!(drain.value.recovered(), recovers);
-    (drain.counts(), drain.events())
+    assert_eq!(drain.value.recovered(), recovers == Recovers::ACrashedDrain);
+    drain
 }
