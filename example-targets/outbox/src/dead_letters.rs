@@ -4,6 +4,7 @@
 //! leaves the file it was found in. Nothing is ever removed from this file by the outbox.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
@@ -13,7 +14,7 @@ use crate::clock::{from_unix_ms, unix_ms};
 use crate::lines::next_line;
 
 /// Why a line was set aside.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
@@ -130,7 +131,10 @@ impl Serialize for DeadLetter {
 }
 
 /// The lines that set `dead` aside at `now`.
-pub(crate) fn to_lines(dead: &[DeadLine<'_>], now: SystemTime) -> Vec<u8> {
+pub(crate) fn to_lines<'a>(
+    dead: impl IntoIterator<Item = &'a DeadLine<'a>>,
+    now: SystemTime,
+) -> Vec<u8> {
     let mut lines = Vec::new();
     for one in dead {
         let written = Written::new(one.reason, &one.detail, one.source, Some(now), one.line);
@@ -138,6 +142,32 @@ pub(crate) fn to_lines(dead: &[DeadLine<'_>], now: SystemTime) -> Vec<u8> {
         lines.push(b'\n');
     }
     lines
+}
+
+/// Those of `dead` that are not among the letters in `end`, which is how a dead-letter file
+/// ends. A letter stands for one line only: two equal ones need two.
+///
+/// Where `end` begins inside a line, it begins with a fragment, which equals nothing. The
+/// source is not compared: a record that a crash left in both files is one record.
+pub(crate) fn missing<'a, 'b>(dead: &'b [DeadLine<'a>], end: &[u8]) -> Vec<&'b DeadLine<'a>> {
+    let mut letters: HashMap<(Reason, Cow<'_, [u8]>), usize> = HashMap::new();
+    for letter in read(end) {
+        if letter.source != Source::DeadLetters {
+            let line = Cow::from(letter.line);
+            *letters.entry((letter.reason, line)).or_default() += 1;
+        }
+    }
+    dead.iter()
+        .filter(
+            |one| match letters.get_mut(&(one.reason, one.line.into())) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    false
+                }
+                _ => true,
+            },
+        )
+        .collect()
 }
 
 /// Reads a dead-letter file. A line of it that a crash tore is a dead letter too.
@@ -229,6 +259,33 @@ mod tests {
             assert_eq!(letter.source, Source::Wal);
             assert_eq!(letter.at, Some(UNIX_EPOCH));
         }
+    }
+
+    #[test]
+    fn a_line_is_missing_unless_a_letter_of_its_own_holds_it() {
+        let line = |reason, source, line: &'static str| DeadLine {
+            reason,
+            detail: String::new(),
+            source,
+            line: line.as_bytes(),
+        };
+        let a = || line(Reason::Corrupt, Source::Inbox, "a");
+        let b = || line(Reason::Corrupt, Source::Inbox, "b");
+        let file = to_lines(&[a(), b()], UNIX_EPOCH);
+        let missing = |dead: &[DeadLine<'_>], end: &[u8]| missing(dead, end).len();
+        assert_eq!(missing(&[a(), b()], b""), 2);
+        assert_eq!(missing(&[a(), b()], &file), 0);
+        assert_eq!(missing(&[a(), a(), b()], &file), 1);
+        assert_eq!(missing(&[a(), b()], &file[1..]), 1);
+        assert_eq!(missing(&[a(), b()], &file[..file.len() - 2]), 1);
+        assert_eq!(
+            missing(&[line(Reason::Expired, Source::Inbox, "a")], &file),
+            1
+        );
+        assert_eq!(
+            missing(&[line(Reason::Corrupt, Source::Wal, "a")], &file),
+            0
+        );
     }
 
     #[test]

@@ -132,7 +132,8 @@ impl Outbox {
         let ledger = Ledger::read(ledger_bytes.as_deref(), &directory.ledger.path)?;
         folded.expire(now_ms);
         if !folded.dead.is_empty() {
-            // A crash after this sets the same lines aside again: twice, but never not.
+            // A crash or an error after this leaves the lines where they are. The next drain
+            // finds them again, and finds them set aside.
             self.set_aside(&folded.dead)?;
         }
         let batch = files.batch(&folded, &ledger);

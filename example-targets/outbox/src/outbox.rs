@@ -21,6 +21,10 @@ const COMPACTED_BYTES_MIN: u64 = 64 * 1024;
 /// More than any header of this version takes.
 const HEADER_BYTES_MAX: usize = 128;
 
+/// How far the dead-letter file is read back beyond what is to be added: room for letters
+/// that came in between, and for a longer age in one.
+const DEAD_LETTERS_BETWEEN_BYTES_MAX: u64 = 64 * 1024;
+
 /// The outbox of one parent: its children commit finished turns, the parent drains them.
 ///
 /// Any number of handles, threads and processes may use one outbox at once. See the
@@ -158,8 +162,10 @@ impl Outbox {
             .collect())
     }
 
-    /// The lines that were set aside, oldest first. A crash while a line was being set aside
-    /// can make it appear twice.
+    /// The lines that were set aside, oldest first. A line is among them once, however many
+    /// drains failed or died after setting it aside; one equal to a line that was set aside
+    /// shortly before, for the same reason, is that line. A crash in the middle of the write
+    /// leaves a fragment before the whole letter, with [`Source::DeadLetters`].
     ///
     /// # Errors
     ///
@@ -233,14 +239,27 @@ impl Outbox {
     }
 
     /// Writes `dead` to the dead-letter file: 1 file and 1 directory fsync.
+    ///
+    /// A drain that fails or dies after this leaves the lines where they were found, and the
+    /// next one finds them again: on a disk that refuses the write-ahead file, every drain
+    /// would add them anew. What the end of the file holds already is therefore not added;
+    /// but it is synced, because whoever wrote it may have died before doing so.
     pub(crate) fn set_aside(&self, dead: &[DeadLine<'_>]) -> Result<(), Error> {
         let path = &self.directory.dead_letters;
+        let now = self.clock.now();
         let (file, length) = self.directory.open_for_append(path)?;
+        let mut lines = dead_letters::to_lines(dead, now);
         let mut bytes = Vec::new();
-        if length > 0 && read_at(&file, path, length - 1, length)? != b"\n" {
-            bytes.push(b'\n');
+        if length > 0 {
+            let read_back_bytes = lines.len() as u64 + DEAD_LETTERS_BETWEEN_BYTES_MAX;
+            let start = length.saturating_sub(read_back_bytes);
+            let end = read_at(&file, path, start, length)?;
+            lines = dead_letters::to_lines(dead_letters::missing(dead, &end), now);
+            if !end.ends_with(b"\n") {
+                bytes.push(b'\n');
+            }
         }
-        bytes.append(&mut dead_letters::to_lines(dead, self.clock.now()));
+        bytes.append(&mut lines);
         self.directory.append(path, &file, length, &bytes)
     }
 
@@ -307,7 +326,7 @@ fn refuse_newer(bytes: &[u8], source: Source, path: &Path) -> Result<(), Error> 
 
 /// Reads the bytes from `start` to `end`, which the caller knows to be there.
 fn read_at(file: &File, path: &Path, start: u64, end: u64) -> Result<Vec<u8>, Error> {
-    let length = usize::try_from(end - start).expect("a header or a byte");
+    let length = usize::try_from(end - start).expect("less than what memory holds already");
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, start)
         .map_err(Error::io(Action::Read, path))?;

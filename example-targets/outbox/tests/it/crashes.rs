@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use outbox::{Event, Outbox};
 
-use crate::support::{Fault, FaultyDisk, Fixture, names};
+use crate::support::{DAY, Fault, FaultyDisk, Fixture, names};
 
 /// How often each turn reached a consumer.
 type Received = BTreeMap<String, usize>;
@@ -114,7 +114,8 @@ fn a_drain_and_its_successor_die_anywhere_and_every_turn_is_delivered_exactly_on
         }
         assert!(!received.contains_key("old=1"));
         let letters = last.dead_letters().unwrap();
-        assert!(letters.iter().any(|letter| letter.line == b"damaged"));
+        let damaged = letters.iter().filter(|letter| letter.line == b"damaged");
+        assert_eq!(damaged.count(), 1, "deaths: {first:?}, {second:?}");
         assert!(last.pending().unwrap().is_empty());
         (has_first_fired, disk.fired())
     });
@@ -158,6 +159,21 @@ fn a_turn_that_was_marked_and_replaced_unseen_is_not_consumed() {
     assert_eq!(names(&fixture.outbox.drain().unwrap()), ["a=2"]);
     fixture.commit("a", "1");
     assert_eq!(names(&fixture.outbox.drain().unwrap()), ["a=1"]);
+}
+
+/// A record that a dead drain left in both files expires, and a drain that sets it aside dies
+/// between removing the one file and the other: it is one dead letter.
+#[test]
+fn a_record_that_expired_in_both_files_is_set_aside_once() {
+    let fixture = Fixture::new();
+    fixture.commit("a", "1");
+    fixture.die_in_drain("remove inbox.jsonl");
+    fixture.clock.forward(8 * DAY);
+    fixture.die_in_drain("remove wal.jsonl");
+    assert!(!fixture.file("inbox.jsonl").exists());
+    assert!(fixture.outbox.drain().unwrap().is_empty());
+    assert_eq!(fixture.outbox.dead_letters().unwrap().len(), 1);
+    assert!(!fixture.file("wal.jsonl").exists());
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Each effect fails once, or the disk fills up at it: whatever happens, a record is
 //! pending, delivered or in the dead letters, and a commit that failed did not happen.
 
-use outbox::{DrainError, Error, Event};
+use outbox::{DrainError, Error, Event, Reason};
 
-use crate::support::{Fault, Fixture, names};
+use crate::support::{DAY, Fault, Fixture, names};
 
 /// Commits and drains with `fault`, then drains without it.
 /// Returns whether the fault was reached.
@@ -109,6 +109,54 @@ fn a_failed_compaction_leaves_the_inbox_as_it_was() {
                 fixture.disk.effects()
             );
         }
+    }
+}
+
+/// A parent drains at every heartbeat. While the disk refuses the step after the dead letters,
+/// each drain finds the same dead lines again.
+#[test]
+fn a_dead_line_is_set_aside_once_however_often_a_drain_or_a_sweep_fails_over_it() {
+    type Operation = fn(&Fixture) -> Result<(), Error>;
+    let drain: Operation = |fixture| fixture.outbox.drain().map(drop);
+    let sweep: Operation = |fixture| fixture.outbox.sweep().map(drop);
+    // Longer than what is read back beyond the lines themselves.
+    let long = [b'x'; 100_000];
+    for (operation, refused) in [
+        (drain, "create_temporary wal.tmp"),
+        (drain, "rename wal.jsonl"),
+        (drain, "remove inbox.jsonl"),
+        (sweep, "create_temporary inbox.tmp"),
+        (sweep, "rename inbox.jsonl"),
+    ] {
+        let fixture = Fixture::new();
+        fixture.append("dead-letters.jsonl", b"torn");
+        fixture.commit("old", "1");
+        fixture.append("inbox.jsonl", b"{\"child\n\xff\n{\"child\n");
+        fixture.append("inbox.jsonl", &[&long[..], b"\n"].concat());
+        fixture.clock.forward(8 * DAY);
+        fixture.commit("a", "1");
+        for attempt in 0..5 {
+            if attempt == 2 {
+                fixture.append("inbox.jsonl", b"later");
+                fixture.commit("b", "1");
+            }
+            fixture.disk.set(Fault::Refused(refused));
+            operation(&fixture).unwrap_err();
+            assert!(fixture.disk.fired(), "{refused}");
+            fixture.clock.forward(DAY);
+        }
+        fixture.disk.set(Fault::None);
+        operation(&fixture).unwrap();
+
+        let letters = fixture.outbox.dead_letters().unwrap();
+        let times = |line: &[u8]| letters.iter().filter(|one| one.line == line).count();
+        assert_eq!(times(b"{\"child"), 2, "{refused}: there are two of it");
+        assert_eq!(times(b"\xff"), 1, "{refused}");
+        assert_eq!(times(&long), 1, "{refused}");
+        assert_eq!(times(b"later"), 1, "{refused}");
+        let expired = letters.iter().filter(|one| one.reason == Reason::Expired);
+        assert_eq!(expired.count(), 1, "{refused}");
+        assert_eq!(letters.len(), 7, "{refused}: these and what was torn");
     }
 }
 

@@ -60,6 +60,8 @@ pub(crate) enum Fault {
     },
     /// The same, before the first effect of this name.
     DeathBefore(&'static str),
+    /// Every effect of this name is refused, and the others work.
+    Refused(&'static str),
 }
 
 struct State {
@@ -141,6 +143,10 @@ impl FaultyDisk {
                 state.fired = true;
                 half();
                 fail(errno)
+            }
+            Fault::Refused(name) if state.effects.last().is_some_and(|last| last == name) => {
+                state.fired = true;
+                fail(libc::EACCES)
             }
             Fault::Full { at } if number >= at && !matches!(method, "truncate" | "remove") => {
                 state.fired = true;

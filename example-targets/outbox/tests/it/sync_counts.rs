@@ -90,8 +90,26 @@ fn dead_letters_cost_one_and_one_more() {
     fixture.commit("a", "1");
     fixture.append("inbox.jsonl", b"damaged\n");
     assert_eq!(syncs(&fixture, drain), (3, 3));
-    fixture.append("inbox.jsonl", b"damaged\n");
+    fixture.append("inbox.jsonl", b"damaged too\n");
     assert_eq!(syncs(&fixture, drain), (1, 1));
+}
+
+/// The drain that wrote it may have died before its fsync.
+#[test]
+fn a_dead_letter_that_is_there_already_is_synced_all_the_same() {
+    let fixture = Fixture::new();
+    fixture.commit("a", "1");
+    fixture.append("inbox.jsonl", b"damaged\n");
+    fixture.die_in_drain("sync_file ");
+    let length = || {
+        std::fs::metadata(fixture.file("dead-letters.jsonl"))
+            .unwrap()
+            .len()
+    };
+    let written = length();
+    assert!(written > 0);
+    assert_eq!(syncs(&fixture, drain), (3, 3));
+    assert_eq!(length(), written);
 }
 
 #[test]
