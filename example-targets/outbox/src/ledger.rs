@@ -29,8 +29,8 @@ const NAME: &str = "ledger.v1";
 pub(crate) struct Ledger<'a> {
     #[serde(borrow)]
     outbox: Cow<'a, str>,
-    /// The greatest batch that ever marked a turn.
-    pub(crate) last_batch: u64,
+    /// The greatest batch that ever marked a turn; less than `u64::MAX`, see [`Self::read`].
+    last_batch: u64,
     #[serde(borrow)]
     entries: Vec<Entry<'a>>,
 }
@@ -75,14 +75,24 @@ impl<'a> Ledger<'a> {
             source,
         };
         let ledger: Self = serde_json::from_slice(bytes).map_err(unreadable)?;
-        if ledger.outbox == NAME {
-            Ok(ledger)
+        let complaint = if ledger.outbox != NAME {
+            format!("it calls itself {:?} and not {NAME:?}", ledger.outbox)
+        } else if ledger.last_batch == u64::MAX {
+            format!("no batch can follow its last one, {}", ledger.last_batch)
         } else {
-            Err(unreadable(serde::de::Error::custom(format_args!(
-                "it calls itself {:?} and not {NAME:?}",
-                ledger.outbox
-            ))))
-        }
+            return Ok(ledger);
+        };
+        Err(unreadable(serde::de::Error::custom(complaint)))
+    }
+
+    /// The greatest batch that ever marked a turn; 0 when none did.
+    pub(crate) fn last_batch(&self) -> u64 {
+        self.last_batch
+    }
+
+    /// The batch that comes after all that ever marked a turn.
+    pub(crate) fn next_batch(&self) -> u64 {
+        self.last_batch + 1
     }
 
     /// Marks `pending` as consumed by `batch`, except what an earlier batch consumed, and
@@ -260,6 +270,7 @@ mod tests {
             "not json",
             "{}",
             "{\"outbox\":\"wal.v1\",\"last_batch\":0,\"entries\":[]}",
+            "{\"outbox\":\"ledger.v1\",\"last_batch\":18446744073709551615,\"entries\":[]}",
         ] {
             let error = Ledger::read(Some(text.as_bytes()), path).unwrap_err();
             assert!(matches!(error, Error::LedgerUnreadable { .. }), "{text}");

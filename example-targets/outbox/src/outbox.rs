@@ -302,14 +302,17 @@ impl Files {
     /// The batch under which these records are staged: that of the write-ahead file, else a
     /// new one.
     ///
-    /// A write-ahead file whose header is damaged belongs to the ledger's last batch or to
-    /// the one that would have come next. The last one is assumed: its drain may have marked
-    /// records that nobody received, and delivering one twice is better than losing it.
+    /// A write-ahead file belongs to the ledger's last batch, or to the next one when its
+    /// drain died before it wrote the ledger. A header that says anything else is damaged, or
+    /// its ledger was moved away. Then the last one is assumed: its drain may have marked
+    /// records that nobody received, and delivering one twice is better than losing it. A
+    /// ledger that is not there has marked nothing, so any batch serves.
     pub(crate) fn batch(&self, folded: &Folded<'_>, ledger: &Ledger<'_>) -> u64 {
+        let next = ledger.next_batch();
         match folded.batch {
-            Some(batch) => batch,
-            None if self.wal().is_empty() => ledger.last_batch.wrapping_add(1),
-            None => ledger.last_batch,
+            Some(batch) if batch == next => next,
+            None if self.wal().is_empty() => next,
+            _ => ledger.last_batch(),
         }
     }
 }

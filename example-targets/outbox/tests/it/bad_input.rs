@@ -153,3 +153,72 @@ fn a_write_ahead_file_whose_header_is_damaged_loses_no_turn() {
     assert_eq!(names(&drained), ["a=1", "b=1"]);
     assert_eq!(drained.dead_letters(), 1);
 }
+
+/// Commits a turn of `child` in its own drain, which must deliver just that.
+fn assert_delivers_next(fixture: &Fixture, child: &str) {
+    fixture.commit(child, "1");
+    let expected = [format!("{child}=1")];
+    assert_eq!(names(&fixture.outbox.drain().unwrap()), expected);
+}
+
+fn assert_drops_again(fixture: &Fixture, children: &[&str]) {
+    for child in children {
+        fixture.commit(child, "1");
+    }
+    let drained = fixture.outbox.drain().unwrap();
+    assert_eq!(names(&drained), [""; 0], "delivered twice");
+    assert_eq!(drained.already_consumed(), children.len());
+}
+
+/// A batch that cannot be is no batch: taken at its word, a great one would leave none to
+/// follow it, and a small one would make the dead drain's marks those of an earlier drain.
+#[test]
+fn a_write_ahead_file_with_an_impossible_batch_loses_no_turn_and_repeats_none() {
+    for has_ledger in [true, false] {
+        for batch in [u64::MAX, u64::MAX - 1, 1_000, 5, 1, 0] {
+            let fixture = Fixture::new();
+            assert_delivers_next(&fixture, "a");
+            assert_delivers_next(&fixture, "b");
+            fixture.commit("c", "1");
+            fixture.die_in_drain("remove wal.jsonl");
+            let path = fixture.file("wal.jsonl");
+            let content = fs::read_to_string(&path).unwrap();
+            let changed = content.replacen("\"batch\":3}", &format!("\"batch\":{batch}}}"), 1);
+            assert_ne!(changed, content);
+            fs::write(&path, changed).unwrap();
+            if !has_ledger {
+                fs::remove_file(fixture.file("ledger.json")).unwrap();
+            }
+            let drained = fixture.outbox.drain().unwrap();
+            assert_eq!(names(&drained), ["c=1"], "batch {batch}");
+            for child in ["d", "e"] {
+                assert_delivers_next(&fixture, child);
+            }
+            assert_drops_again(&fixture, &["c", "d", "e"]);
+            if has_ledger {
+                assert_drops_again(&fixture, &["a", "b"]);
+            }
+        }
+    }
+}
+
+/// A ledger in which no batch can follow is refused like one that is no JSON.
+#[test]
+fn a_ledger_whose_last_batch_is_the_greatest_number_is_refused() {
+    let fixture = Fixture::new();
+    assert_delivers_next(&fixture, "a");
+    let path = fixture.file("ledger.json");
+    let content = fs::read_to_string(&path).unwrap();
+    let last = format!("\"last_batch\":{},", u64::MAX);
+    fs::write(&path, content.replacen("\"last_batch\":1,", &last, 1)).unwrap();
+    fixture.commit("b", "1");
+    for error in [
+        fixture.outbox.drain().unwrap_err(),
+        fixture.outbox.sweep().unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::LedgerUnreadable { .. }));
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!(names(&fixture.outbox.drain().unwrap()), ["b=1"]);
+    assert_drops_again(&fixture, &["b"]);
+}
