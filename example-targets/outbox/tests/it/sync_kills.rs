@@ -25,12 +25,14 @@ const ROOT_ENV: &str = "OUTBOX_KILL_ROOT";
 enum Operation {
     /// Opens the outbox, creating it where it is missing, and commits a turn of `late`.
     Commit,
+    /// Commits a turn of `late` with which the inbox outgrows its limit.
+    LongCommit,
     Drain,
     Sweep,
 }
 
 impl Operation {
-    const ALL: [Self; 3] = [Self::Commit, Self::Drain, Self::Sweep];
+    const ALL: [Self; 4] = [Self::Commit, Self::LongCommit, Self::Drain, Self::Sweep];
 
     fn name(self) -> String {
         format!("{self:?}")
@@ -40,6 +42,7 @@ impl Operation {
         let outbox = open(root);
         match self {
             Self::Commit => commit(&outbox, "late", "1"),
+            Self::LongCommit => commit_long(&outbox, "late", "1"),
             Self::Drain => drop(outbox.drain().expect("drained")),
             Self::Sweep => drop(outbox.sweep().expect("swept")),
         }
@@ -108,6 +111,12 @@ fn commit(outbox: &Outbox, child: &str, turn: &str) {
     outbox.commit(Event::new(child, turn)).expect("committed");
 }
 
+/// Commits a summary of which three take an inbox past the 64 KiB from which it is compacted.
+fn commit_long(outbox: &Outbox, child: &str, turn: &str) {
+    let event = Event::new(child, turn).with_summary("x".repeat(30_000));
+    outbox.commit(event).expect("committed");
+}
+
 /// Three children have each committed a turn.
 fn three_pending(root: &Path) {
     let outbox = open(root);
@@ -129,11 +138,20 @@ fn three_pending_and_a_damaged_line(root: &Path) {
     std::fs::write(&inbox, text).expect("written");
 }
 
-/// Children of what a drain delivers, which must be none twice.
+/// And before them two turns that are replaced, so long that a third compacts the inbox.
+fn nearly_compacted(root: &Path) {
+    let outbox = open(root);
+    commit_long(&outbox, "b", "2");
+    commit_long(&outbox, "b", "3");
+    three_pending_and_a_damaged_line(root);
+}
+
+/// Children of what a drain delivers, which must be none twice and each one's last turn.
 fn drained(root: &Path) -> BTreeSet<String> {
     let drained = open(root).drain().expect("drained");
     let children: BTreeSet<String> = drained.iter().map(|t| t.child.to_string()).collect();
     assert_eq!(children.len(), drained.len(), "{drained:?}");
+    assert!(drained.iter().all(|t| t.signal == "1"), "{drained:?}");
     children
 }
 
@@ -147,6 +165,21 @@ fn assert_delivers(root: &Path, children: &[&str]) {
     assert_eq!(drained(root), set(children));
     assert_eq!(drained(root), set(&[]), "delivered twice");
     assert_eq!(open(root).pending().expect("read"), []);
+}
+
+/// The commit of `late` was not acknowledged: it may be there or not, but the others must be.
+/// Its child commits it again, and overall it is delivered once.
+#[track_caller]
+fn assert_delivers_with_late(root: &Path, commit_again: impl Fn()) {
+    let mut delivered = drained(root);
+    let is_there = delivered.remove("late");
+    assert_eq!(delivered, set(&["a", "b", "c"]));
+    assert_eq!(drained(root), set(&[]));
+    commit_again();
+    let expected: &[&str] = if is_there { &[] } else { &["late"] };
+    assert_eq!(drained(root), set(expected), "there before: {is_there}");
+    commit_again();
+    assert_eq!(drained(root), set(&[]));
 }
 
 /// The damaged line was set aside, and no more than once.
@@ -225,15 +258,27 @@ fn a_commit_killed_at_any_sync_loses_no_other() {
         let root = root();
         three_pending(root.path());
         Operation::Commit.run_and_die_at(sync, root.path());
-        // It was not acknowledged: it may be there or not, but the others must be.
-        let delivered = drained(root.path());
-        assert!(
-            delivered.is_superset(&set(&["a", "b", "c"])),
-            "{delivered:?}"
-        );
-        assert!(delivered.is_subset(&set(&["a", "b", "c", "late"])));
-        assert_eq!(drained(root.path()), set(&[]));
-        commit(&open(root.path()), "late", "1");
+        assert_delivers_with_late(root.path(), || commit(&open(root.path()), "late", "1"));
+    }
+}
+
+#[test]
+fn a_commit_that_compacts_killed_at_any_sync_loses_no_other() {
+    let syncs = Operation::LongCommit.syncs(nearly_compacted);
+    assert_eq!(syncs, 2);
+    for sync in 1..=syncs {
+        let root = root();
+        nearly_compacted(root.path());
+        let file = |name| open(root.path()).path().join(name);
+        let length = || std::fs::metadata(file("inbox.jsonl")).expect("there").len();
+        let before = length();
+        Operation::LongCommit.run_and_die_at(sync, root.path());
+        // It was compacting: the first sync is that of the new file, the second of its name.
+        assert_eq!(file("inbox.tmp").exists(), sync == 1);
+        assert_eq!(length() < before, sync == 2);
+        let commit_again = || commit_long(&open(root.path()), "late", "1");
+        assert_delivers_with_late(root.path(), commit_again);
+        assert_one_dead_letter(root.path());
     }
 }
 
