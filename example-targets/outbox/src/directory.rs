@@ -168,8 +168,8 @@ impl ParentDirectory {
         })
     }
 
-    /// Removes a file and syncs nothing: one that a power failure brings back is one that
-    /// the protocol meets again and recognises.
+    /// Removes a file and syncs nothing; the [crate page](crate) says what happens to each
+    /// file that a power failure brings back.
     pub(crate) fn remove(&self, path: &Path) -> Result<(), Error> {
         self.disk
             .remove(path)

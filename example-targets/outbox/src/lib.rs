@@ -26,8 +26,8 @@
 //!
 //! - A commit that returned is durable, and its record is pending, delivered, replaced by a
 //!   later one of the same child, or in the dead-letter file with the reason: never gone.
-//! - A turn is delivered once. A drain that dies is taken over by the next one, which
-//!   delivers what nobody received. With [`Outbox::drain_with`] the consumer may die at any
+//! - A turn is delivered once, whichever process dies. A drain that dies is taken over by the
+//!   next one, which delivers what nobody received. With [`Outbox::drain_with`] the consumer may die at any
 //!   point too: its effects happen at least once, and a turn's fingerprint tells it which
 //!   ones it has had. With [`Outbox::drain`] turns that were returned are the caller's.
 //! - A drain that delivers costs 2 file and 2 directory fsyncs however many turns it
@@ -61,7 +61,15 @@
 //! there leaves turns that are marked and that nobody has; its write-ahead file still
 //! carries the batch of those marks, and the drain that takes over keeps it.
 //!
-//! The removals are not synced. A file that a power failure brings back meets the ledger.
+//! The removals are not synced: the next fsync of the directory makes them durable, at the
+//! latest that of the next commit. A power failure before it can bring a file back.
+//!
+//! - The inbox: its records are in the write-ahead file too, and fold into one, because the
+//!   ledger's directory fsync comes before that file is removed. A drain of nothing but
+//!   repetitions and dead lines writes no ledger: the repetitions are dropped again, and the
+//!   dead letters are there already.
+//! - The write-ahead file: it carries the batch of its marks, so its turns count as turns
+//!   that nobody received. They are delivered again.
 //!
 //! # What it does not promise
 //!
@@ -70,6 +78,9 @@
 //!   process. That rests on the order of the fsyncs above, and on disks that honour them. On
 //!   a file system that refuses to sync directories a rename may be lost with the power.
 //! - After a power failure, a drain whose write-ahead file comes back is delivered again.
+//!   That can happen to the last drain, while no commit has come after it.
+//! - Dead letters are kept, not counted: a line that equals one set aside shortly before, for
+//!   the same reason, is not written again.
 //! - Last wins, whatever is last: a child that sends a consumed turn again while a newer one
 //!   is pending has replaced the newer one.
 //! - The parent's directory must not be removed or renamed while a handle is open.
