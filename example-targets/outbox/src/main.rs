@@ -126,6 +126,11 @@ impl From<outbox::Error> for Failure {
     }
 }
 
+/// There is nothing to read, and a mistyped name is likelier than an outbox to be created.
+#[derive(Debug, thiserror::Error)]
+#[error("find the root directory {}", .0.display())]
+struct RootMissing(PathBuf, #[source] io::Error);
+
 /// A failure of standard input or output.
 #[derive(Debug, thiserror::Error)]
 enum StreamError {
@@ -148,6 +153,21 @@ impl From<StreamError> for Failure {
     }
 }
 
+/// Opens an outbox to look into it or to take from it. The root must be there; a parent to
+/// which nobody has committed yet need not, so that it can drain from its first heartbeat.
+fn open_existing(root: &Path, parent: &str) -> Result<Outbox, Failure> {
+    match root.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure {
+            error: RootMissing(root.to_owned(), error).into(),
+            cure: Some(format!(
+                "check --root and {ROOT_VARIABLE}; only `outbox commit` creates a root"
+            )),
+        }),
+        // Any other error comes up again, with its cure, when the outbox is opened.
+        _ => Ok(Outbox::open(root, parent)?),
+    }
+}
+
 fn run(root: &Path, command: Command) -> Result<(), Failure> {
     match command {
         Command::Commit {
@@ -165,7 +185,7 @@ fn run(root: &Path, command: Command) -> Result<(), Failure> {
             Outbox::open(root, &parent)?.commit(event)?;
         }
         Command::Drain { parent } => {
-            let outbox = Outbox::open(root, &parent)?;
+            let outbox = open_existing(root, &parent)?;
             let dead_letters = outbox
                 .drain_with(|drained| {
                     let lines = drained.iter().flat_map(json_line).collect::<Vec<u8>>();
@@ -186,7 +206,7 @@ fn run(root: &Path, command: Command) -> Result<(), Failure> {
             }
         }
         Command::Pending { parent, json } => {
-            let pending = Outbox::open(root, &parent)?.pending()?;
+            let pending = open_existing(root, &parent)?.pending()?;
             let lines = pending.iter().flat_map(|turn| {
                 if json {
                     json_line(turn)
@@ -197,7 +217,7 @@ fn run(root: &Path, command: Command) -> Result<(), Failure> {
             print(&lines.collect::<Vec<u8>>())?;
         }
         Command::Sweep { parent } => {
-            let swept = Outbox::open(root, &parent)?.sweep()?;
+            let swept = open_existing(root, &parent)?.sweep()?;
             let text = format!(
                 "set aside {} lines, forgot {} consumed turns\n",
                 swept.dead_letters, swept.ledger_entries
@@ -205,7 +225,7 @@ fn run(root: &Path, command: Command) -> Result<(), Failure> {
             print(text.as_bytes())?;
         }
         Command::DeadLetters { parent } => {
-            let letters = Outbox::open(root, &parent)?.dead_letters()?;
+            let letters = open_existing(root, &parent)?.dead_letters()?;
             let lines = letters.iter().flat_map(json_line);
             print(&lines.collect::<Vec<u8>>())?;
         }

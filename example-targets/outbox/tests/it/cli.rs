@@ -214,6 +214,39 @@ fn a_root_that_is_a_file_or_not_given_is_said() {
     assert_eq!(cli.fails(&["drain"]).0, Some(2));
 }
 
+/// A mistyped root must not look like an outbox in which nothing is pending.
+#[test]
+fn a_root_that_is_not_there_is_created_by_a_commit_and_refused_by_the_others() {
+    let cli = Cli::new();
+    let missing = cli.root.path().join("missing");
+    let root = missing.to_str().unwrap();
+    for command in ["drain", "pending", "sweep", "dead-letters"] {
+        let (status, error) = cli.fails(&[command, "--root", root, "p"]);
+        assert_eq!(status, Some(1), "{command}");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(error, @r"
+            error: failed to find the root directory ROOT/missing: No such file or directory (os error 2)
+              check --root and OUTBOX_ROOT; only `outbox commit` creates a root
+            ");
+        }
+        assert!(!missing.exists(), "{command}");
+    }
+    cli.ok(&[
+        "commit", "--root", root, "p", "--child", "a", "--signal", "1",
+    ]);
+    assert_eq!(cli.ok(&["pending", "--root", root, "p"]), "a  1  \n");
+}
+
+/// A parent drains at its first heartbeat, before any child has committed.
+#[test]
+fn a_parent_without_an_outbox_has_nothing_pending() {
+    for command in ["drain", "pending", "dead-letters"] {
+        assert_eq!(Cli::new().ok(&[command, "p"]), "");
+    }
+    let swept = Cli::new().ok(&["sweep", "p"]);
+    insta::assert_snapshot!(swept, @"set aside 0 lines, forgot 0 consumed turns");
+}
+
 #[test]
 fn a_broken_pipe_takes_nothing_out() {
     let cli = Cli::new();
