@@ -11,7 +11,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 const MANIFEST: &str = r#"
 [package]
@@ -97,6 +97,7 @@ fn cargo(program: &Path, target: &str, command: &str) {
             target,
         ])
         .current_dir(program)
+        .stdout(Stdio::null())
         .env_remove("CARGO_BUILD_TARGET")
         .status()
         .expect("cargo starts");

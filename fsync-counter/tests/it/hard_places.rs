@@ -159,8 +159,15 @@ fn a_sync_while_a_thread_is_torn_down_is_counted() {
     let dir = tempdir().unwrap();
     let file = File::create(dir.path().join("file")).unwrap();
     let counter = FsyncCounter::under(dir.path());
-    thread::spawn(|| LAST.set(Some(Last(file)))).join().unwrap();
-    assert_eq!(counter.counts(), SyncCounts::new().files(1));
+    // The thread's state that was last in use is the first to go: the hook's, if it could.
+    thread::spawn(move || {
+        let another = file.try_clone().unwrap();
+        LAST.set(Some(Last(file)));
+        another.sync_all().unwrap();
+    })
+    .join()
+    .unwrap();
+    assert_eq!(counter.counts(), SyncCounts::new().files(2));
 }
 
 static HANDLED: AtomicI32 = AtomicI32::new(-1);
