@@ -15,7 +15,7 @@ use std::hint::black_box;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use fsync_counter::{FsyncCounter, calls_on_this_thread, stub, stub_thread, stub_under};
 
@@ -279,7 +279,6 @@ fn is_missed(case: &Case, figure: f64) -> bool {
 }
 
 fn print_table(figures: &[f64; CASES.len()]) {
-    println!("{}, Linux {}, {}", cpu(), kernel(), today());
     println!("medians of {ROUNDS} rounds, on {}\n", tmpfs().display());
     println!("| a sync of a file | ns | goal | |");
     println!("|---|---|---|---|");
@@ -325,13 +324,7 @@ fn print_json(figures: &[f64; CASES.len()]) {
             )
         })
         .collect();
-    println!(
-        r#"{{"cpu":"{}","kernel":"{}","date":"{}","rounds":{ROUNDS},"cases":[{}]}}"#,
-        cpu(),
-        kernel(),
-        today(),
-        cases.join(",")
-    );
+    println!(r#"{{"rounds":{ROUNDS},"cases":[{}]}}"#, cases.join(","));
 }
 
 /// The C library's own definition, which the dynamic linker finds behind the program's.
@@ -366,43 +359,4 @@ fn is_tmpfs(path: &Path) -> bool {
             fields.next() == path.to_str() && fields.next() == Some("tmpfs")
         })
     })
-}
-
-fn cpu() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let model = fs::read_to_string("/proc/cpuinfo").ok().and_then(|info| {
-        let line = info.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split_once(": ")?.1.to_owned())
-    });
-    format!(
-        "{} ({cores} cores)",
-        model.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
-    )
-}
-
-fn kernel() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(
-        |_| "unknown".to_owned(),
-        |release| release.trim().to_owned(),
-    )
-}
-
-/// Today's date (UTC), by the calendar's rule of 400 years that begin in March.
-fn today() -> String {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let days = seconds / 86_400 + 719_468;
-    let of_era = days % 146_097;
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = year_of_era + days / 146_097 * 400 + u64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02}")
 }
