@@ -60,7 +60,7 @@ struct ReportArguments {
     #[arg(long, value_name = "FILE")]
     expected_libtest: Option<PathBuf>,
 
-    /// Append the table as Markdown to this file, too
+    /// Append the table as Markdown to this file, too; `-` prints it instead of the table
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 
@@ -114,7 +114,7 @@ fn report(arguments: &ReportArguments) -> Result<bool, Box<dyn Error>> {
         Some(dir) => dir.clone(),
         None => std::env::var_os(perfbudget::DIR_ENV)
             .filter(|value| !value.is_empty())
-            .map_or_else(|| PathBuf::from("target/perfbudget"), PathBuf::from),
+            .map_or_else(default_dir, PathBuf::from),
     };
     let run_id = match &arguments.run_id {
         Some(id) => id.clone(),
@@ -127,8 +127,13 @@ fn report(arguments: &ReportArguments) -> Result<bool, Box<dyn Error>> {
     };
     let report = Report::read(&root, &run_id, expected.as_ref())?;
 
-    let shown = show(&report, arguments.json);
-    if let Some(file) = &arguments.markdown {
+    let on_stdout = arguments.markdown.as_deref() == Some(Path::new("-"));
+    let shown = if on_stdout {
+        print(&table::markdown(&report))
+    } else {
+        show(&report, arguments.json)
+    };
+    if let Some(file) = arguments.markdown.as_ref().filter(|_| !on_stdout) {
         append(file, &table::markdown(&report))
             .map_err(|error| format!("failed to append to {}: {error}", file.display()))?;
     }
@@ -148,6 +153,10 @@ fn show(report: &Report, as_json: bool) -> io::Result<()> {
     if as_json {
         text.push('\n');
     }
+    print(&text)
+}
+
+fn print(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
@@ -158,11 +167,22 @@ fn append(file: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
+/// `target/perfbudget` of this directory or of the nearest one above it that has one.
+fn default_dir() -> PathBuf {
+    const DIR: &str = "target/perfbudget";
+    let here = std::env::current_dir().unwrap_or_default();
+    let found = here
+        .ancestors()
+        .map(|dir| dir.join(DIR))
+        .find(|dir| dir.is_dir());
+    found.unwrap_or_else(|| PathBuf::from(DIR))
+}
+
 /// The run directory that was changed last.
 fn latest_run(root: &Path) -> Result<String, Box<dyn Error>> {
     let nothing = || {
         format!(
-            "failed to find a run in {}\nrun the gates first (`make test-perf`), or name the \
+            "failed to find a run in {}\nrun the gates first, with PERFBUDGET_DIR set, or name the \
              directory of the records with --dir",
             root.display()
         )

@@ -18,6 +18,8 @@ pub(crate) struct Report {
     pub(crate) run_id: String,
     /// Whether nothing failed and nothing is missing.
     pub(crate) passed: bool,
+    /// Whether it is known which tests should have left a record.
+    pub(crate) expectation_is_known: bool,
     /// In the order of their names.
     pub(crate) gates: Vec<Record>,
     /// Tests that should have left a record and did not.
@@ -52,6 +54,7 @@ impl Report {
         let mut report = Self {
             run_id: run_id.to_owned(),
             passed: false,
+            expectation_is_known: expected.is_some(),
             gates: Vec::new(),
             missing: Vec::new(),
             unfinished: Vec::new(),
@@ -116,13 +119,15 @@ impl Report {
 
 /// What a claim without a record says.
 fn unfinished(claim: &Path) -> String {
-    let gate = claim.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = claim.file_stem().unwrap_or_default().to_string_lossy();
+    // A gate's name has no dots; its file's name has them for the slashes.
+    let gate = stem.replace('.', "/");
     let place: Option<TestPlace> = fs::read(claim)
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok());
     match place {
         Some(place) => format!("{gate} at {}:{}", place.file, place.line),
-        None => gate.into_owned(),
+        None => gate,
     }
 }
 

@@ -1,5 +1,6 @@
 //! A report as a table: for a terminal, and as Markdown for a CI summary.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
@@ -87,7 +88,10 @@ impl Row {
             None => gate.tier.to_string(),
         };
         let (measured, limit) = if gate.tier == 2 {
-            (listed(&gate.counts), listed(&gate.expected))
+            (
+                listed(&gate.counts, &gate.expected),
+                listed(&gate.expected, &gate.counts),
+            )
         } else {
             (
                 time(gate, gate.wall_ns.map(|wall| wall.trimmed_mean)),
@@ -124,12 +128,14 @@ fn time(gate: &Record, sample_ns: Option<u64>) -> String {
     }
 }
 
-fn listed(counts: &std::collections::BTreeMap<String, u64>) -> String {
-    if counts.is_empty() {
+/// The counts, with a zero for what only the other side has.
+fn listed(counts: &BTreeMap<String, u64>, other: &BTreeMap<String, u64>) -> String {
+    let keys: BTreeSet<&String> = counts.keys().chain(other.keys()).collect();
+    if keys.is_empty() {
         return "nothing".to_owned();
     }
-    let each: Vec<String> = counts.iter().map(|(key, n)| format!("{n} {key}")).collect();
-    each.join(", ")
+    let count = |key: &&String| format!("{} {key}", counts.get(*key).copied().unwrap_or(0));
+    keys.iter().map(count).collect::<Vec<_>>().join(", ")
 }
 
 /// The limit as a bar: filled as far as it is used up, then how many times it is what was
@@ -185,7 +191,7 @@ fn width(text: &str) -> usize {
 
 fn problems(report: &Report) -> Vec<String> {
     let missing = report.missing.iter().map(|test| {
-        format!("no record: {test} should have left one (it failed early, or has no gate)")
+        format!("no record: {test} should have left one (it failed before its gate began, has no gate, or another test has replaced its record)")
     });
     let unfinished = report
         .unfinished
@@ -219,10 +225,11 @@ fn summary(report: &Report) -> String {
     let count = |is: fn(Verdict) -> bool| report.gates.iter().filter(|g| is(g.verdict)).count();
     let passed = count(|v| matches!(v, Verdict::Within | Verdict::Exact));
     let failed = count(Verdict::is_failure);
-    let mut text = format!(
-        "{} gates: {passed} passed, {failed} failed",
-        report.gates.len()
-    );
+    let gates = match report.gates.len() {
+        1 => "1 gate".to_owned(),
+        n => format!("{n} gates"),
+    };
+    let mut text = format!("{gates}: {passed} passed, {failed} failed");
     for (n, name) in [
         (count(|v| v == Verdict::Contended), "contended"),
         (count(|v| v == Verdict::Undecided), "undecided"),
@@ -232,8 +239,9 @@ fn summary(report: &Report) -> String {
             _ = write!(text, ", {n} {name}");
         }
     }
-    if !report.missing.is_empty() {
-        _ = write!(text, ", {} missing", report.missing.len());
+    let missing = report.missing.len() + report.unfinished.len();
+    if missing > 0 {
+        _ = write!(text, ", {missing} missing");
     }
     if let Some(gate) = report.gates.first() {
         let host = &gate.host;
@@ -248,5 +256,14 @@ fn summary(report: &Report) -> String {
         _ = write!(text, " · multiplier {multiplier:?}");
     }
     _ = write!(text, " · run {}", report.run_id);
+    if let Some(gate) = report.gates.iter().max_by(|a, b| a.at.cmp(&b.at)) {
+        _ = write!(text, ", {}", gate.at);
+    }
+    if !report.expectation_is_known {
+        text.push_str(
+            "\nof the records alone: a test that failed before its gate began is not missed \
+             (see --expected-nextest)",
+        );
+    }
     text
 }

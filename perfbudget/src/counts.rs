@@ -29,7 +29,8 @@ where
             .map(|(n, value)| format!("  n = {n:<8?} {value:?}"))
             .collect();
         panic!(
-            "not the same for every n: something is done for each of them instead of once for all\n{}",
+            "not the same for every n:\n{}\n\
+             a count that grows with n is work done for each instead of once for all",
             table.join("\n")
         );
     }
@@ -58,8 +59,8 @@ mod tests {
         });
         assert_eq!(
             message,
-            "not the same for every n: something is done for each of them instead of once for \
-             all\n  n = 1        2\n  n = 25       2\n  n = 400      3"
+            "not the same for every n:\n  n = 1        2\n  n = 25       2\n  n = 400      3\n\
+             a count that grows with n is work done for each instead of once for all"
         );
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use crate::allocator::{self, Discipline};
 use crate::budget::{Budget, Class, FLOOR};
@@ -289,16 +290,33 @@ struct Decision {
     name: String,
     place: &'static Location<'static>,
     directory: Option<PathBuf>,
-    /// Against the run's environment.
+    /// Against the run's environment and the test's name.
     warnings: Vec<String>,
+}
+
+/// A panic of the setup or the operation says nothing of the gate that it happened in.
+impl Drop for Decision {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!(
+                "gate {}: a panic before its verdict, in its setup or its operation: no record",
+                self.name
+            );
+        }
+    }
 }
 
 impl Decision {
     #[track_caller]
     fn begin(name: &str, place: &'static Location<'static>) -> Self {
-        let (directory, warnings) = run::directory();
-        if let Err(two_places) = run::claim(name, place, directory.as_deref()) {
-            panic!("{two_places}");
+        let (directory, mut warnings) = run::directory();
+        match run::claim(name, place, directory.as_deref()) {
+            Err(two_places) => panic!("{two_places}"),
+            Ok(Some(other_test)) => warnings.push(format!(
+                "it replaces the record of the test {other_test}: a gate that several tests call \
+                 wants a name for each of them"
+            )),
+            Ok(None) => {}
         }
         Self {
             name: name.to_owned(),
@@ -308,14 +326,20 @@ impl Decision {
         }
     }
 
-    fn end(self, mut record: Record) -> Record {
-        record.gate = self.name;
+    fn end(mut self, mut record: Record) -> Record {
+        record.gate.clone_from(&self.name);
         record.host = host::host();
         record.test = run::test_place(self.place);
         run::run_id().clone_into(&mut record.run_id);
         record.at = run::now();
-        record.warnings.extend(self.warnings);
+        record.warnings.append(&mut self.warnings);
         record.warnings.extend(Denied::from_env().1);
+        if !run::is_named_as_a_gate(&record.test) {
+            record.warnings.push(format!(
+                "its test {} is not named perf_…: what runs the gates by their names leaves it out",
+                record.test.path
+            ));
+        }
         let saved = save(&mut record, self.directory.as_deref());
         eprintln!("{}\n  {saved}", message::one_line(&record));
         record
@@ -325,7 +349,10 @@ impl Decision {
 /// Writes the record; says where, or why not.
 fn save(record: &mut Record, directory: Option<&Path>) -> String {
     let Some(directory) = directory else {
-        return format!("no record: {} is not set", run::DIR_ENV);
+        return format!(
+            "no record: {} is not set (a project sets it in .cargo/config.toml, [env])",
+            run::DIR_ENV
+        );
     };
     match record.write(directory) {
         Ok(()) => {
@@ -338,7 +365,6 @@ fn save(record: &mut Record, directory: Option<&Path>) -> String {
                 "failed to write its record to {}: {error}",
                 directory.display()
             );
-            eprintln!("warning: gate {}: {warning}", record.gate);
             record.warnings.push(warning);
             "no record".to_owned()
         }
@@ -428,6 +454,7 @@ impl Outcome {
         if budget.is_floored() {
             warnings.push(floor_warning(budget));
         }
+        warnings.extend(deciding.and_then(|m| generous_base_warning(m, budget)));
         if tmpfs::used_on_a_disk() {
             warnings
                 .push("its fixtures are not in memory: the disk is inside the clock".to_owned());
@@ -465,6 +492,19 @@ fn verdict_warning(verdict: Verdict) -> Option<&'static str> {
         ),
         _ => None,
     }
+}
+
+/// A base that is many times what it takes guards nothing.
+fn generous_base_warning(measurement: &Measurement, budget: Budget) -> Option<String> {
+    const SUSPICIOUS: f64 = 10.0;
+    let base = budget.base().as_secs_f64() * f64::from(budget.operations());
+    let ratio = base / measurement.mean().as_secs_f64().max(1e-9);
+    (ratio > SUSPICIOUS).then(|| {
+        format!(
+            "its base is {ratio:.0} times what it takes: observe it again, or see that the work is \
+             done"
+        )
+    })
 }
 
 /// How much a gate whose limit is the floor could grow, and the batch that gives it a limit of its

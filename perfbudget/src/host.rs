@@ -57,7 +57,11 @@ pub(crate) fn why_not_timed() -> Option<String> {
     if cfg!(miri) {
         Some("Miri interprets the code".to_owned())
     } else if cfg!(debug_assertions) || OPT_LEVEL == "0" {
-        Some("this is a debug build".to_owned())
+        Some(
+            "this is a debug build; build the gates with optimisation, as `cargo nextest run \
+             --cargo-profile <a release-like profile>` does"
+                .to_owned(),
+        )
     } else if !INSTRUMENTED.is_empty() {
         Some(format!("this build has {INSTRUMENTED}"))
     } else if env::var_os("LLVM_PROFILE_FILE").is_some() {

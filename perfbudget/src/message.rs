@@ -227,6 +227,12 @@ fn counts(lines: &mut Lines, record: &Record) {
             "something is no longer done; a sync that is missing is durability that is lost",
         );
     }
+    if record.counts.is_empty() {
+        lines.entry(
+            "observed",
+            "nothing at all: is it the right path that is watched, and do other threads do the work?",
+        );
+    }
     for (position, line) in record.evidence.iter().enumerate() {
         lines.entry(if position == 0 { "observed" } else { "" }, line);
     }

@@ -51,7 +51,7 @@ impl Multiplier {
             return (Self::ONE, Vec::new());
         }
         let text = value.to_string_lossy();
-        match text.parse::<Self>() {
+        match text.trim().parse::<Self>() {
             Ok(multiplier) if multiplier.0 > UNSUSPICIOUS_MAX => (
                 multiplier,
                 vec![format!(
@@ -164,6 +164,10 @@ mod tests {
         );
         assert_eq!(
             Multiplier::from_value(Some(OsStr::new("2"))),
+            (Multiplier(2.0), vec![])
+        );
+        assert_eq!(
+            Multiplier::from_value(Some(OsStr::new(" 2\n"))),
             (Multiplier(2.0), vec![])
         );
         let (multiplier, warnings) = Multiplier::from_value(Some(OsStr::new("1.0x")));

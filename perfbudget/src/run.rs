@@ -74,7 +74,7 @@ pub(crate) fn directory() -> (Option<PathBuf>, Vec<String>) {
 /// The gates of one process are known by heart, those of the run's other processes by the files
 /// that they left: a claim while a gate runs, its record after. A claim that stays tells the
 /// report of a gate that did not come to its end. The same place may take its name again and
-/// replaces its record.
+/// replaces its record; the other test whose record that was is returned.
 ///
 /// # Errors
 /// Text that names both places when another place has it.
@@ -82,7 +82,7 @@ pub(crate) fn claim(
     gate: &str,
     place: &'static Location<'static>,
     directory: Option<&Path>,
-) -> Result<(), String> {
+) -> Result<Option<String>, String> {
     static CLAIMED: OnceLock<Mutex<HashMap<String, &'static Location<'static>>>> = OnceLock::new();
     let mut claimed = CLAIMED
         .get_or_init(Mutex::default)
@@ -93,7 +93,7 @@ pub(crate) fn claim(
         return Err(two_places(gate, first.file(), first.line(), place));
     }
     let Some(directory) = directory else {
-        return Ok(());
+        return Ok(None);
     };
     let elsewhere =
         |test: &TestPlace| (test.file.as_str(), test.line) != (place.file(), place.line());
@@ -102,11 +102,14 @@ pub(crate) fn claim(
     }
     // After the claim: a gate that has just ended has its record, one that begins sees the claim.
     let record = Record::read(&directory.join(Record::file_name(gate)));
-    if let Some(other) = record.ok().map(|record| record.test).filter(elsewhere) {
+    let Some(other) = record.ok().map(|record| record.test) else {
+        return Ok(None);
+    };
+    if elsewhere(&other) {
         release(gate, directory);
         return Err(two_places(gate, &other.file, other.line, place));
     }
-    Ok(())
+    Ok(Some(other.path).filter(|path| *path != test_place(place).path))
 }
 
 /// Leaves a claim, or returns what a claim that is there already says. A directory that can't be
@@ -156,6 +159,13 @@ pub(crate) fn test_place(place: &'static Location<'static>) -> TestPlace {
         file: place.file().to_owned(),
         line: place.line(),
     }
+}
+
+/// Whether the test's function is named as what runs the gates expects. Where the runner does not
+/// tell its name it is taken for well named.
+pub(crate) fn is_named_as_a_gate(test: &TestPlace) -> bool {
+    let function = test.path.rsplit("::").next().unwrap_or_default();
+    function.is_empty() || function == "main" || function.starts_with("perf_")
 }
 
 /// The test binary's name without the hash that Cargo appends.

@@ -1,5 +1,6 @@
 //! Fixtures in memory: a directory where a walltime gate measures the code and not the disk.
 
+use std::cell::Cell;
 use std::env;
 use std::fs;
 use std::io;
@@ -48,6 +49,7 @@ impl AsRef<Path> for TmpfsDir {
 #[track_caller]
 pub fn tmpfs_dir() -> TmpfsDir {
     let home = home();
+    USED_HERE.set(true);
     match tempfile::Builder::new()
         .prefix("perfbudget-")
         .tempdir_in(&home.path)
@@ -60,14 +62,23 @@ pub fn tmpfs_dir() -> TmpfsDir {
     }
 }
 
-/// The file system of the fixtures, for the record: `None` until a test has asked for one.
-pub(crate) fn used() -> Option<String> {
-    HOME.get().map(Home::describe)
+thread_local! {
+    /// Whether this thread has asked for a directory: tests of one process run in several.
+    static USED_HERE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether fixtures were asked for and are not in memory.
+/// The file system of the fixtures, for the record: `None` until this thread has asked for one.
+pub(crate) fn used() -> Option<String> {
+    used_home().map(Home::describe)
+}
+
+/// Whether this thread has asked for fixtures and they are not in memory.
 pub(crate) fn used_on_a_disk() -> bool {
-    HOME.get().is_some_and(|home| !home.in_memory)
+    used_home().is_some_and(|home| !home.in_memory)
+}
+
+fn used_home() -> Option<&'static Home> {
+    HOME.get().filter(|_| USED_HERE.get())
 }
 
 /// Where fixtures live.

@@ -239,10 +239,56 @@ fn what_is_not_there_is_said_with_a_cure() {
     );
     let output = records.report(&[]);
     assert_eq!(code(&output), 1);
-    assert!(err(&output).contains("make test-perf"), "{}", err(&output));
+    assert!(
+        err(&output).contains("run the gates first"),
+        "{}",
+        err(&output)
+    );
     let output = records.report(&["--dir", "/nowhere"]);
     assert_eq!(code(&output), 1);
     assert!(err(&output).contains("/nowhere"), "{}", err(&output));
+}
+
+#[test]
+fn a_gate_that_began_and_left_no_record_fails_the_run() {
+    let records = green();
+    records.file(
+        "run-1/outbox.broken-off.claim",
+        r#"{"path":"perf_x","file":"outbox/tests/perf.rs","line":9}"#,
+    );
+    let output = records.report(&["--run-id", "run-1"]);
+    assert_eq!(code(&output), 3);
+    let text = out(&output);
+    let line = "no record: the gate outbox/broken-off at outbox/tests/perf.rs:9 began";
+    assert!(text.contains(line) && text.contains("1 missing"), "{text}");
+}
+
+#[test]
+fn a_run_is_found_from_below_its_project() {
+    let project = TempDir::new().expect("a directory");
+    let below = project.path().join("crates/deep");
+    std::fs::create_dir_all(&below).expect("made");
+    let run = project.path().join("target/perfbudget/run-1");
+    std::fs::create_dir_all(&run).expect("made");
+    let record = base("outbox/alone", "perf_alone", "exact");
+    std::fs::write(run.join("outbox.alone.json"), record.to_string()).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_cargo-perfbudget"))
+        .arg("report")
+        .current_dir(below)
+        .env_remove("PERFBUDGET_DIR")
+        .output()
+        .expect("the command starts");
+    assert_eq!(code(&output), 0, "{}", err(&output));
+}
+
+#[test]
+fn a_dash_prints_the_markdown() {
+    let output = green().report(&["--markdown", "-"]);
+    assert!(
+        out(&output).starts_with("### Performance gates"),
+        "{}",
+        out(&output)
+    );
 }
 
 #[test]

@@ -122,3 +122,36 @@ fn a_second_place_in_another_process_of_the_run_is_told_both() {
     );
     assert_eq!(run.files(), ["tests.of-two-processes.json"]);
 }
+
+fn gate_in_a_helper() {
+    Gate::counts("tests/in-a-helper").exactly([], []);
+}
+
+#[test]
+fn child_calls_the_helper() {
+    if is_child() {
+        gate_in_a_helper();
+    }
+}
+
+#[test]
+fn child_calls_the_helper_too() {
+    if is_child() {
+        gate_in_a_helper();
+    }
+}
+
+#[test]
+fn a_test_that_replaces_the_record_of_another_says_so() {
+    let run = Run::new();
+    assert!(run.test("names::child_calls_the_helper", &[]).passed);
+    let warnings = run.record("tests/in-a-helper").warnings;
+    assert_eq!(warnings.len(), 1, "only of its name: {warnings:?}");
+    assert!(run.test("names::child_calls_the_helper_too", &[]).passed);
+    let warnings = run.record("tests/in-a-helper").warnings;
+    assert!(
+        warnings[0]
+            .starts_with("it replaces the record of the test names::child_calls_the_helper:"),
+        "{warnings:?}"
+    );
+}

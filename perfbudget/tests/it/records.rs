@@ -92,6 +92,8 @@ fn a_gate_that_does_not_come_to_its_end_leaves_its_claim_and_no_record() {
     let run = Run::new();
     let output = run.test("records::child_panics", &[]);
     assert!(!output.passed && output.text.contains("in its setup"));
+    let named = "gate tests/panics: a panic before its verdict";
+    assert!(output.text.contains(named), "{}", output.text);
     assert_eq!(run.files(), ["tests.panics.claim"]);
     let claim = run.dir.path().join("run/tests.panics.claim");
     let text = std::fs::read_to_string(claim).expect("a claim");
@@ -127,7 +129,7 @@ fn a_record_that_cannot_be_written_is_said_and_fails_nothing() {
     assert!(
         output
             .text
-            .contains("warning: gate tests/counts: failed to write its record to"),
+            .contains("warning: failed to write its record to"),
         "{}",
         output.text
     );

@@ -19,9 +19,10 @@ fn a_debug_build_runs_the_operation_once_and_says_so() {
         .check(|()| runs.set(runs.get() + 1));
     assert_eq!((setups.get(), runs.get()), (1, 1));
     assert_eq!(record.verdict, Verdict::NotMeasured);
-    assert_eq!(
-        record.not_measured.as_deref(),
-        Some("this is a debug build")
+    let why = record.not_measured.as_deref().unwrap_or_default();
+    assert!(
+        why.starts_with("this is a debug build; build the gates with"),
+        "{why}"
     );
     assert!(record.samples.is_empty() && record.wall_ns.is_none());
 }
@@ -82,7 +83,14 @@ fn a_gate_that_its_floor_sets_is_marked() {
         warnings[0].contains("25 times its base unseen; a batch of 34 or more"),
         "{warnings:?}"
     );
-    assert_eq!(run.record("tests/batched").warnings, [""; 0]);
+    let warnings = run.record("tests/batched").warnings;
+    // Both are in a test that no filter for gates finds.
+    let misnamed = "its test walltime::child_is_floored is not named perf_…";
+    assert!(
+        warnings.last().is_some_and(|w| w.starts_with(misnamed)),
+        "{warnings:?}"
+    );
+    assert!(!warnings[0].contains("sets its limit"), "{warnings:?}");
 }
 
 /// An optimised build shows the whole way to a red test. In processes of their own, so that a
