@@ -63,6 +63,15 @@
 //! Linux (gnu and musl) on x86_64 and aarch64. Elsewhere, and under Miri, the crate compiles and
 //! its first use panics with [`HookError::Unsupported`]; [`check_linkage`] returns it.
 
+#![cfg_attr(
+    not(all(
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        not(miri)
+    )),
+    expect(dead_code, reason = "without a hook nobody calls what a hook calls")
+)]
+
 mod action;
 mod counts;
 mod event;

@@ -73,3 +73,32 @@ pub(crate) fn require_linkage() {
         panic!("{error}");
     }
 }
+
+/// `RUSTFLAGS="--cfg miri" cargo test -p fsync-counter --lib` runs this on any machine.
+#[cfg(all(
+    test,
+    not(all(
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        not(miri)
+    ))
+))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_hook_the_error_is_typed_and_the_first_use_panics_with_it() {
+        let error = check_linkage().expect_err("there is no hook");
+        assert!(matches!(error, HookError::Unsupported { .. }), "{error:?}");
+        let uses: [fn(); 3] = [
+            || drop(crate::FsyncCounter::thread()),
+            || drop(crate::stub()),
+            || drop(crate::Scope::process().observe(|| ())),
+        ];
+        for first_use in uses {
+            let panic = std::panic::catch_unwind(first_use).expect_err("it panics");
+            let text = panic.downcast::<String>().expect("a text");
+            assert!(text.contains("syncs can't be counted here"), "{text}");
+        }
+    }
+}
