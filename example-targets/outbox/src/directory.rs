@@ -12,6 +12,13 @@ use crate::error::{Action, Error};
 use crate::lock::{FileLock, FileLockGuard};
 use crate::parent_id::directory_name;
 
+const INBOX: &str = "inbox.jsonl";
+const WAL: &str = "wal.jsonl";
+const LEDGER: &str = "ledger.json";
+const DEAD_LETTERS: &str = "dead-letters.jsonl";
+const INBOX_LOCK: &str = "inbox.lock";
+const LEDGER_LOCK: &str = "ledger.lock";
+
 /// A file that is replaced as a whole, with the fixed name of its temporary file. Only the
 /// holder of the file's lock writes the temporary one, so what a crash leaves of it is
 /// overwritten by the next holder and never piles up.
@@ -49,6 +56,26 @@ pub(crate) struct ParentDirectory {
 }
 
 impl ParentDirectory {
+    /// Whether there is an outbox of `parent_id` under `root`: both locks, or a file that
+    /// would be lost on a reader who took missing locks for a missing outbox. A creator who
+    /// died before both locks were there has committed nothing.
+    pub(crate) fn is_there(root: &Path, parent_id: &str) -> Result<bool, Error> {
+        let path = root.join(directory_name(parent_id)?);
+        let has = |name: &str| {
+            let file = path.join(name);
+            file.try_exists().map_err(Error::io(Action::Open, &file))
+        };
+        if has(INBOX_LOCK)? && has(LEDGER_LOCK)? {
+            return Ok(true);
+        }
+        for name in [INBOX, WAL, LEDGER, DEAD_LETTERS] {
+            if has(name)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Opens the directory of `parent_id` under `root`, creating both durably.
     ///
     /// The inbox's lock file is the proof that the directory is durable: it is created only
@@ -57,8 +84,8 @@ impl ParentDirectory {
     /// sync the root, and syncs it itself.
     pub(crate) fn open(root: &Path, parent_id: &str, disk: Box<dyn Disk>) -> Result<Self, Error> {
         let path = root.join(directory_name(parent_id)?);
-        let inbox_lock_path = path.join("inbox.lock");
-        let ledger_lock_path = path.join("ledger.lock");
+        let inbox_lock_path = path.join(INBOX_LOCK);
+        let ledger_lock_path = path.join(LEDGER_LOCK);
         let inbox_lock = match FileLock::open(&inbox_lock_path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 create_durably(root, &path, disk.as_ref())?;
@@ -72,10 +99,10 @@ impl ParentDirectory {
         Ok(Self {
             file: File::open(&path).map_err(Error::io(Action::Open, &path))?,
             disk,
-            inbox: Replaceable::new(&path, "inbox.jsonl", "inbox.tmp"),
-            wal: Replaceable::new(&path, "wal.jsonl", "wal.tmp"),
-            ledger: Replaceable::new(&path, "ledger.json", "ledger.tmp"),
-            dead_letters: path.join("dead-letters.jsonl"),
+            inbox: Replaceable::new(&path, INBOX, "inbox.tmp"),
+            wal: Replaceable::new(&path, WAL, "wal.tmp"),
+            ledger: Replaceable::new(&path, LEDGER, "ledger.tmp"),
+            dead_letters: path.join(DEAD_LETTERS),
             inbox_lock: (inbox_lock_path, inbox_lock),
             ledger_lock: (ledger_lock_path, ledger_lock),
             path,

@@ -152,13 +152,7 @@ impl Outbox {
         // Phase 2: mark the turns as consumed, hand them over, forget the write-ahead file.
         let dead_letters = folded.dead.len();
         let marked = ledger.mark(&folded.pending, batch, now_ms);
-        let turns: Vec<Turn> = folded
-            .pending
-            .into_iter()
-            .zip(&marked.consumed)
-            .filter(|(_, consumed)| !**consumed)
-            .map(|(one, _)| one.record.into_turn())
-            .collect();
+        let turns = marked.fresh(folded);
         if marked.is_changed {
             // A crash after this leaves turns that are marked and that nobody received. The
             // write-ahead file has the batch of their marks: the next drain delivers them.

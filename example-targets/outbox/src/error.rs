@@ -21,6 +21,10 @@ pub enum Error {
     #[error("commit an event whose child id is empty")]
     EmptyChild,
 
+    /// The signal has no characters. All turns of the child that have none would be one turn.
+    #[error("commit an event whose signal is empty")]
+    EmptySignal,
+
     /// The summary is longer than [`SUMMARY_BYTES_MAX`]. Nothing was written.
     #[error("commit a summary of {bytes} bytes (at most {SUMMARY_BYTES_MAX} are allowed)")]
     SummaryTooLong {
@@ -84,6 +88,9 @@ impl Error {
         match self {
             Self::EmptyParent => Some("give the id of the parent session".into()),
             Self::EmptyChild => Some("give the id of the child session".into()),
+            Self::EmptySignal => Some(
+                "give a signal that no other turn of this child has, such as its number".into(),
+            ),
             Self::SummaryTooLong { .. } => Some("shorten the summary".into()),
             Self::EventTooLong { .. } => Some("shorten the child id or the signal".into()),
             Self::NotTakenBack { .. } => {

@@ -30,7 +30,8 @@ pub struct Event {
 
 impl Event {
     /// An event of `child` with an empty summary. `signal` identifies the turn: two events
-    /// of one child with the same signal are the same turn, whenever they are sent.
+    /// of one child with the same signal are the same turn, whenever they are sent. Neither
+    /// may be empty when the event is committed.
     pub fn new(child: impl Into<String>, signal: impl Into<String>) -> Self {
         Self {
             child: child.into(),

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::clock::is_older;
-use crate::lines::{Pending, newer_version};
+use crate::event::Turn;
+use crate::lines::{Folded, Pending, newer_version};
 
 /// How long a consumed turn is remembered.
 pub(crate) const ENTRY_LIFETIME: Duration = Duration::from_hours(14 * 24);
@@ -52,6 +53,19 @@ pub(crate) struct Marked {
     pub(crate) file: Vec<u8>,
     /// Whether it says anything other than the old one, apart from what time took.
     pub(crate) is_changed: bool,
+}
+
+impl Marked {
+    /// The turns of `folded`, which is what was marked, that no earlier batch consumed.
+    pub(crate) fn fresh(&self, folded: Folded<'_>) -> Vec<Turn> {
+        folded
+            .pending
+            .into_iter()
+            .zip(&self.consumed)
+            .filter(|(_, consumed)| !**consumed)
+            .map(|(one, _)| one.record.into_turn())
+            .collect()
+    }
 }
 
 impl<'a> Ledger<'a> {
@@ -190,7 +204,7 @@ impl LedgerFile {
 mod tests {
     use super::*;
     use crate::event::Event;
-    use crate::lines::{Folded, record_line};
+    use crate::lines::record_line;
 
     const DAY_MS: u64 = 86_400_000;
 

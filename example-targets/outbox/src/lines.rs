@@ -70,6 +70,9 @@ pub(crate) fn record_line(event: &Event, now_ms: u64) -> Result<Vec<u8>, Error> 
     if event.child().is_empty() {
         return Err(Error::EmptyChild);
     }
+    if event.signal().is_empty() {
+        return Err(Error::EmptySignal);
+    }
     if event.summary().len() > SUMMARY_BYTES_MAX {
         return Err(Error::SummaryTooLong {
             bytes: event.summary().len(),
@@ -414,6 +417,10 @@ mod tests {
         assert!(matches!(
             record_line(&Event::new("", "s"), 0),
             Err(Error::EmptyChild)
+        ));
+        assert!(matches!(
+            record_line(&Event::new("c", ""), 0),
+            Err(Error::EmptySignal)
         ));
     }
 }

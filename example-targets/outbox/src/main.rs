@@ -42,10 +42,12 @@ enum Command {
         /// The id of the child: a later event of a child replaces its pending one
         #[arg(long)]
         child: String,
-        /// What identifies the turn: the same signal of a child is the same turn
+        /// What identifies the turn, and is not empty: the same signal of a child is the same
+        /// turn
         #[arg(long)]
         signal: String,
-        /// What the child says about the turn, at most 32 KiB; `-` reads standard input
+        /// What the child says about the turn, at most 32 KiB; `-` reads standard input, without
+        /// its last line break
         #[arg(long, default_value = "", allow_hyphen_values = true)]
         summary: String,
     },
@@ -86,7 +88,7 @@ fn main() -> ExitCode {
     let Some(root) = root else {
         complain("find the outbox: no root directory is given", None);
         eprintln!("  give --root DIR, or set {ROOT_VARIABLE}");
-        return ExitCode::from(2);
+        return ExitCode::from(USAGE);
     };
     match run(&root, arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,7 +97,7 @@ fn main() -> ExitCode {
             if let Some(cure) = failure.cure {
                 eprintln!("  {cure}");
             }
-            ExitCode::FAILURE
+            ExitCode::from(failure.status)
         }
     }
 }
@@ -111,17 +113,33 @@ fn complain(what: &str, mut cause: Option<&(dyn Error + 'static)>) {
     eprintln!("{text}");
 }
 
-/// An error with its cure.
+/// The exit status of an operation that failed.
+const FAILED: u8 = 1;
+
+/// The exit status of arguments that cannot be right, which is also the one of `clap`.
+const USAGE: u8 = 2;
+
+/// An error with its cure and its exit status.
 struct Failure {
     error: Box<dyn Error>,
     cure: Option<String>,
+    status: u8,
 }
 
 impl From<outbox::Error> for Failure {
     fn from(error: outbox::Error) -> Self {
+        let is_usage = matches!(
+            error,
+            outbox::Error::EmptyParent
+                | outbox::Error::EmptyChild
+                | outbox::Error::EmptySignal
+                | outbox::Error::SummaryTooLong { .. }
+                | outbox::Error::EventTooLong { .. }
+        );
         Self {
             cure: error.cure(),
             error: error.into(),
+            status: if is_usage { USAGE } else { FAILED },
         }
     }
 }
@@ -149,22 +167,25 @@ impl From<StreamError> for Failure {
         Self {
             cure: Some(cure.into()),
             error: error.into(),
+            status: FAILED,
         }
     }
 }
 
 /// Opens an outbox to look into it or to take from it. The root must be there; a parent to
-/// which nobody has committed yet need not, so that it can drain from its first heartbeat.
-fn open_existing(root: &Path, parent: &str) -> Result<Outbox, Failure> {
+/// which nobody has committed yet need not, so that it can drain from its first heartbeat,
+/// and a mistyped one leaves no trace.
+fn open_existing(root: &Path, parent: &str) -> Result<Option<Outbox>, Failure> {
     match root.metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure {
             error: RootMissing(root.to_owned(), error).into(),
             cure: Some(format!(
                 "check --root and {ROOT_VARIABLE}; only `outbox commit` creates a root"
             )),
+            status: FAILED,
         }),
         // Any other error comes up again, with its cure, when the outbox is opened.
-        _ => Ok(Outbox::open(root, parent)?),
+        _ => Ok(Outbox::open_existing(root, parent)?),
     }
 }
 
@@ -185,7 +206,9 @@ fn run(root: &Path, command: Command) -> Result<(), Failure> {
             Outbox::open(root, &parent)?.commit(event)?;
         }
         Command::Drain { parent } => {
-            let outbox = open_existing(root, &parent)?;
+            let Some(outbox) = open_existing(root, &parent)? else {
+                return Ok(());
+            };
             let dead_letters = outbox
                 .drain_with(|drained| {
                     let lines = drained.iter().flat_map(json_line).collect::<Vec<u8>>();
@@ -197,16 +220,22 @@ fn run(root: &Path, command: Command) -> Result<(), Failure> {
                     other => Failure {
                         error: other.into(),
                         cure: None,
+                        status: FAILED,
                     },
                 })?;
             if dead_letters > 0 {
+                let were = if dead_letters == 1 { "was" } else { "were" };
                 eprintln!(
-                    "warning: {dead_letters} lines were set aside; see `outbox dead-letters`"
+                    "warning: {} {were} set aside; see `outbox dead-letters`",
+                    counted(dead_letters, "line")
                 );
             }
         }
         Command::Pending { parent, json } => {
-            let pending = open_existing(root, &parent)?.pending()?;
+            let Some(outbox) = open_existing(root, &parent)? else {
+                return Ok(());
+            };
+            let pending = outbox.pending()?;
             let lines = pending.iter().flat_map(|turn| {
                 if json {
                     json_line(turn)
@@ -217,15 +246,22 @@ fn run(root: &Path, command: Command) -> Result<(), Failure> {
             print(&lines.collect::<Vec<u8>>())?;
         }
         Command::Sweep { parent } => {
-            let swept = open_existing(root, &parent)?.sweep()?;
+            let Some(outbox) = open_existing(root, &parent)? else {
+                return Ok(());
+            };
+            let swept = outbox.sweep()?;
             let text = format!(
-                "set aside {} lines, forgot {} consumed turns\n",
-                swept.dead_letters, swept.ledger_entries
+                "set aside {}, forgot {}\n",
+                counted(swept.dead_letters, "line"),
+                counted(swept.ledger_entries, "consumed turn")
             );
             print(text.as_bytes())?;
         }
         Command::DeadLetters { parent } => {
-            let letters = open_existing(root, &parent)?.dead_letters()?;
+            let Some(outbox) = open_existing(root, &parent)? else {
+                return Ok(());
+            };
+            let letters = outbox.dead_letters()?;
             let lines = letters.iter().flat_map(json_line);
             print(&lines.collect::<Vec<u8>>())?;
         }
@@ -233,12 +269,23 @@ fn run(root: &Path, command: Command) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Reads the summary from standard input, without the line break with which commands end
+/// what they print.
 fn read_summary() -> Result<String, StreamError> {
     let mut summary = String::new();
     io::stdin()
         .read_to_string(&mut summary)
         .map_err(StreamError::Input)?;
+    if summary.ends_with('\n') {
+        summary.pop();
+    }
     Ok(summary)
+}
+
+/// `1 line`, `2 lines`.
+fn counted(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 fn json_line(value: &impl serde::Serialize) -> Vec<u8> {

@@ -59,6 +59,34 @@ impl Outbox {
         Self::with_seams(root, parent_id, SystemDisk, SystemClock)
     }
 
+    /// Opens the outbox of `parent_id` under `root` if there is one. Where there is none, it
+    /// creates and syncs nothing, so that looking leaves no trace.
+    ///
+    /// An outbox that lost its lock files, as a copy without them has, is there all the same:
+    /// it is opened as [`Outbox::open`] would open it.
+    ///
+    /// ```
+    /// use outbox::{Event, Outbox};
+    ///
+    /// let root = tempfile::tempdir()?;
+    /// assert!(Outbox::open_existing(root.path(), "session-1")?.is_none());
+    ///
+    /// Outbox::open(root.path(), "session-1")?.commit(Event::new("task-7", "turn 3"))?;
+    /// let outbox = Outbox::open_existing(root.path(), "session-1")?.expect("it was opened");
+    /// assert_eq!(outbox.pending()?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Outbox::open`].
+    pub fn open_existing(root: impl AsRef<Path>, parent_id: &str) -> Result<Option<Self>, Error> {
+        let root = root.as_ref();
+        ParentDirectory::is_there(root, parent_id)?
+            .then(|| Self::open(root, parent_id))
+            .transpose()
+    }
+
     /// Like [`Outbox::open`], with a disk and a clock other than the system's.
     ///
     /// # Errors
@@ -90,8 +118,8 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// [`Error::EmptyChild`], [`Error::SummaryTooLong`], [`Error::EventTooLong`],
-    /// [`Error::NewerVersion`], or [`Error::Io`], for instance on a full disk: then nothing
+    /// [`Error::EmptyChild`], [`Error::EmptySignal`], [`Error::SummaryTooLong`],
+    /// [`Error::EventTooLong`], [`Error::NewerVersion`], or [`Error::Io`], for instance on a full disk: then nothing
     /// is pending that was not before. Only [`Error::NotTakenBack`] leaves that open.
     pub fn commit(&self, event: Event) -> Result<(), Error> {
         let line = record_line(&event, unix_ms(self.clock.now()))?;
@@ -142,24 +170,34 @@ impl Outbox {
             .replace_or_take_back(inbox, &file, length_before)
     }
 
-    /// The turns that the next drain would look at, in the order in which it would deliver
-    /// them. It writes and syncs nothing.
+    /// The turns that wait for a drain, in the order in which it would deliver them. It
+    /// writes and syncs nothing, and does not wait for a drain to end.
     ///
-    /// Turns that a drain is delivering at this moment are still among them, and so are
-    /// repetitions of consumed turns, which a drain drops. Lines that a drain would set
-    /// aside as damaged are not.
+    /// Turns that a drain is delivering at this moment are still among them, and so are those
+    /// that waited more than 7 days, until a drain or a sweep sets them aside. Repetitions of
+    /// consumed turns, which a drain drops, are not, nor are damaged lines.
     ///
     /// # Errors
     ///
-    /// [`Error::NewerVersion`], or [`Error::Io`] when a file cannot be read.
+    /// [`Error::LedgerUnreadable`], [`Error::NewerVersion`], or [`Error::Io`] when a file
+    /// cannot be read.
     pub fn pending(&self) -> Result<Vec<Turn>, Error> {
-        let _inbox = self.directory.lock_inbox()?;
+        let directory = &self.directory;
+        let _inbox = directory.lock_inbox()?;
         let files = self.read_files()?;
-        let pending = Folded::new(files.wal(), files.inbox()).pending;
-        Ok(pending
-            .into_iter()
-            .map(|one| one.record.into_turn())
-            .collect())
+        let folded = Folded::new(files.wal(), files.inbox());
+        if folded.pending.is_empty() {
+            return Ok(Vec::new());
+        }
+        // The ledger comes last. A drain may replace it meanwhile, but only with marks of the
+        // batch in the write-ahead file that was just read, which do not count: the next
+        // batch cannot be staged while the inbox is locked. Read first, the ledger could be
+        // one without the marks of a write-ahead file that is gone a moment later.
+        let bytes = ParentDirectory::read(&directory.ledger.path)?;
+        let ledger = Ledger::read(bytes.as_deref(), &directory.ledger.path)?;
+        let batch = files.batch(&folded, &ledger);
+        let now_ms = unix_ms(self.clock.now());
+        Ok(ledger.mark(&folded.pending, batch, now_ms).fresh(folded))
     }
 
     /// The lines that were set aside, oldest first. A line is among them once, however many

@@ -104,6 +104,10 @@ fn a_ledger_that_is_no_json_stops_a_drain_before_it_moves_anything() {
             fixture.outbox.sweep(),
             Err(Error::LedgerUnreadable { .. })
         ));
+        assert!(matches!(
+            fixture.outbox.pending(),
+            Err(Error::LedgerUnreadable { .. })
+        ));
     }
     assert_eq!(fs::read(fixture.file("inbox.jsonl")).unwrap(), inbox);
     assert!(!fixture.file("wal.jsonl").exists());
@@ -128,6 +132,7 @@ fn a_file_of_a_newer_version_is_left_alone() {
         let is_newer = |error: &Error| matches!(error, Error::NewerVersion { .. });
         assert!(is_newer(&fixture.outbox.drain().unwrap_err()), "{name}");
         assert!(is_newer(&fixture.outbox.sweep().unwrap_err()), "{name}");
+        assert!(is_newer(&fixture.outbox.pending().unwrap_err()), "{name}");
         if name == "inbox.jsonl" {
             assert!(is_newer(
                 &fixture.outbox.commit(Event::new("a", "1")).unwrap_err()

@@ -115,9 +115,10 @@ fn a_summary_comes_from_standard_input() {
         .stdin
         .take()
         .unwrap()
-        .write_all("né\n".as_bytes())
+        .write_all("né\n\n".as_bytes())
         .unwrap();
     assert!(child.wait().unwrap().success());
+    // One line break ends the last line; the other is an empty line of the summary.
     assert_eq!(cli.outbox().pending().unwrap()[0].summary, "né\n");
 }
 
@@ -155,30 +156,24 @@ fn damage_is_reported_and_can_be_looked_at() {
 }
 
 #[test]
+fn one_line_is_not_called_lines() {
+    let cli = Cli::new();
+    let damage = || {
+        let inbox = cli.outbox().path().join("inbox.jsonl");
+        fs::write(inbox, "damaged\n").unwrap();
+    };
+    damage();
+    insta::assert_snapshot!(
+        text(&cli.run(&["drain", "p"]).stderr),
+        @"warning: 1 line was set aside; see `outbox dead-letters`"
+    );
+    damage();
+    insta::assert_snapshot!(cli.ok(&["sweep", "p"]), @"set aside 1 line, forgot 0 consumed turns");
+}
+
+#[test]
 fn errors_name_what_failed_and_the_cure() {
     let cli = Cli::new();
-    let (status, error) = cli.fails(&["drain", ""]);
-    assert_eq!(status, Some(1));
-    insta::assert_snapshot!(error, @r"
-    error: failed to open an outbox whose parent id is empty
-      give the id of the parent session
-    ");
-    let long = "x".repeat(32_769);
-    let (status, error) = cli.fails(&[
-        "commit",
-        "p",
-        "--child",
-        "a",
-        "--signal",
-        "1",
-        "--summary",
-        &long,
-    ]);
-    assert_eq!(status, Some(1));
-    insta::assert_snapshot!(error, @r"
-    error: failed to commit a summary of 32769 bytes (at most 32768 are allowed)
-      shorten the summary
-    ");
     cli.outbox().commit(Event::new("a", "1")).unwrap();
     fs::write(cli.outbox().path().join("ledger.json"), "rubbish").unwrap();
     let (status, error) = cli.fails(&["drain", "p"]);
@@ -187,7 +182,52 @@ fn errors_name_what_failed_and_the_cure() {
     error: failed to read the ledger of consumed turns ROOT/p/ledger.json: expected value at line 1 column 1
       move ROOT/p/ledger.json away: nothing is lost, but turns it lists are delivered again if they are sent again
     ");
+    assert_eq!(cli.fails(&["pending", "p"]), (status, error));
+    fs::remove_file(cli.outbox().path().join("ledger.json")).unwrap();
     assert_eq!(names(&cli.outbox().pending().unwrap()), ["a=1"]);
+}
+
+/// Exit status 2 tells a hook that trying again is of no use.
+#[test]
+fn arguments_that_cannot_be_right_are_usage_errors() {
+    let cli = Cli::new();
+    for command in ["drain", "pending", "sweep", "dead-letters"] {
+        let (status, error) = cli.fails(&[command, ""]);
+        assert_eq!(status, Some(2), "{command}");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(error, @r"
+            error: failed to open an outbox whose parent id is empty
+              give the id of the parent session
+            ");
+        }
+    }
+    let commit = |child, signal, summary| {
+        let (status, error) = cli.fails(&[
+            "commit",
+            "p",
+            "--child",
+            child,
+            "--signal",
+            signal,
+            "--summary",
+            summary,
+        ]);
+        assert_eq!(status, Some(2), "{error}");
+        error
+    };
+    insta::assert_snapshot!(commit("", "1", ""), @r"
+    error: failed to commit an event whose child id is empty
+      give the id of the child session
+    ");
+    insta::assert_snapshot!(commit("a", "", ""), @r"
+    error: failed to commit an event whose signal is empty
+      give a signal that no other turn of this child has, such as its number
+    ");
+    insta::assert_snapshot!(commit("a", "1", &"x".repeat(32_769)), @r"
+    error: failed to commit a summary of 32769 bytes (at most 32768 are allowed)
+      shorten the summary
+    ");
+    assert!(cli.outbox().pending().unwrap().is_empty());
 }
 
 #[test]
@@ -237,14 +277,50 @@ fn a_root_that_is_not_there_is_created_by_a_commit_and_refused_by_the_others() {
     assert_eq!(cli.ok(&["pending", "--root", root, "p"]), "a  1  \n");
 }
 
-/// A parent drains at its first heartbeat, before any child has committed.
+/// A parent drains at its first heartbeat, before any child has committed; and a mistyped
+/// parent does not become one.
 #[test]
-fn a_parent_without_an_outbox_has_nothing_pending() {
-    for command in ["drain", "pending", "dead-letters"] {
-        assert_eq!(Cli::new().ok(&[command, "p"]), "");
+fn a_parent_without_an_outbox_has_nothing_pending_and_gets_none() {
+    let cli = Cli::new();
+    for command in ["drain", "pending", "sweep", "dead-letters"] {
+        assert_eq!(cli.ok(&[command, "p"]), "", "{command}");
+        let entries = fs::read_dir(cli.root.path()).unwrap().count();
+        assert_eq!(entries, 0, "{command}");
     }
-    let swept = Cli::new().ok(&["sweep", "p"]);
-    insta::assert_snapshot!(swept, @"set aside 0 lines, forgot 0 consumed turns");
+}
+
+/// Its creator died before both locks were there, so nothing can be in it.
+#[test]
+fn a_parent_whose_outbox_was_not_finished_has_nothing_pending_and_stays_as_it_is() {
+    let cli = Cli::new();
+    let directory = cli.root.path().join("p");
+    fs::create_dir(&directory).unwrap();
+    for expected in [0, 1] {
+        for command in ["drain", "pending", "sweep", "dead-letters"] {
+            assert_eq!(cli.ok(&[command, "p"]), "", "{command}");
+            let entries = fs::read_dir(&directory).unwrap().count();
+            assert_eq!(entries, expected, "{command}");
+        }
+        fs::write(directory.join("inbox.lock"), "").unwrap();
+    }
+}
+
+/// A copy may leave lock files behind; what it holds must not look like nothing.
+#[test]
+fn an_outbox_that_lost_its_locks_is_still_one() {
+    let cli = Cli::new();
+    for locks in [
+        &["inbox.lock"][..],
+        &["ledger.lock"],
+        &["inbox.lock", "ledger.lock"],
+    ] {
+        cli.outbox().commit(Event::new("a", "1")).unwrap();
+        let directory = cli.outbox().path().to_owned();
+        for lock in locks {
+            fs::remove_file(directory.join(lock)).unwrap();
+        }
+        assert_eq!(cli.ok(&["pending", "p"]), "a  1  \n", "{locks:?}");
+    }
 }
 
 #[test]

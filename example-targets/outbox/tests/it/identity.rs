@@ -50,6 +50,48 @@ fn a_consumed_turn_that_is_sent_again_is_not_delivered_again_for_fourteen_days()
     assert_eq!(fixture.outbox.drain().unwrap().len(), 1);
 }
 
+/// What is pending is what a drain would deliver: a repetition is not, and a turn that was
+/// marked by a drain that nobody received anything from is.
+#[test]
+fn a_consumed_turn_that_is_sent_again_is_not_pending() {
+    let fixture = Fixture::new();
+    let pending = || names(&fixture.outbox.pending().unwrap());
+    fixture.commit("a", "1");
+    fixture.outbox.drain().unwrap();
+    fixture.commit("a", "1");
+    fixture.commit("b", "1");
+    assert_eq!(pending(), ["b=1"]);
+    for before in [
+        "rename wal.jsonl",
+        "remove inbox.jsonl",
+        "rename ledger.json",
+        "remove wal.jsonl",
+    ] {
+        fixture.die_in_drain(before);
+        assert_eq!(pending(), ["b=1"], "a drain died before {before}");
+    }
+    assert_eq!(names(&fixture.outbox.drain().unwrap()), ["b=1"]);
+    assert_eq!(pending(), [""; 0]);
+
+    fixture.commit("a", "1");
+    fixture.clock.forward(15 * DAY);
+    fixture.commit("a", "1");
+    assert_eq!(pending(), ["a=1"], "it is forgotten");
+}
+
+/// The turns are the consumer's only when it has returned.
+#[test]
+fn turns_that_are_being_delivered_are_pending_and_can_be_looked_at() {
+    let fixture = Fixture::new();
+    fixture.commit("a", "1");
+    let seen = fixture.outbox.drain_with(|_| {
+        fixture.commit("b", "1");
+        fixture.outbox.pending()
+    });
+    assert_eq!(names(&seen.unwrap()), ["a=1", "b=1"]);
+    assert_eq!(names(&fixture.outbox.pending().unwrap()), ["b=1"]);
+}
+
 #[test]
 fn a_record_waits_seven_days_and_then_goes_to_the_dead_letters() {
     let fixture = Fixture::new();
@@ -174,6 +216,10 @@ fn empty_ids_are_refused_and_leave_nothing() {
     assert!(matches!(
         fixture.outbox.commit(Event::new("", "1")),
         Err(Error::EmptyChild)
+    ));
+    assert!(matches!(
+        fixture.outbox.commit(Event::new("a", "")),
+        Err(Error::EmptySignal)
     ));
     assert!(!fixture.file("inbox.jsonl").exists());
 }
