@@ -174,6 +174,22 @@ mod tests {
     }
 
     #[test]
+    fn a_test_is_the_one_of_its_binary_and_package() {
+        let place: TestPlace =
+            serde_json::from_str(r#"{"path":"perf_a","binary":"outbox::perf","package":"outbox"}"#)
+                .expect("a place");
+        let expected = |package: Option<&str>, binary: Option<&str>| ExpectedTest {
+            package: package.map(str::to_owned),
+            binary: binary.map(str::to_owned),
+            name: "perf_a".into(),
+        };
+        assert!(expected(None, None).is(&place));
+        assert!(expected(Some("outbox"), Some("outbox::perf")).is(&place));
+        assert!(!expected(None, Some("queue::perf")).is(&place));
+        assert!(!expected(Some("queue"), None).is(&place));
+    }
+
+    #[test]
     fn what_is_no_list_is_said_with_file_and_line() {
         let list = file("perf_a: test\nhello\n");
         let error = ExpectedTests::from_libtest(&list).expect_err("no list");

@@ -312,8 +312,16 @@ mod tests {
     fn a_record_of_another_schema_is_refused_by_name() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("x.json");
-        fs::write(&path, "{\"schema\":\"perfbudget.record.v9\"}").expect("written");
+        let record = Record {
+            schema: "perfbudget.record.v9".into(),
+            ..crate::gate::blank()
+        };
+        fs::write(&path, serde_json::to_vec(&record).expect("JSON")).expect("written");
         let error = Record::read(&path).expect_err("not this schema");
         assert!(error.to_string().contains("x.json"), "{error}");
+        let cause = std::error::Error::source(&error)
+            .expect("a cause")
+            .to_string();
+        assert!(cause.contains("perfbudget.record.v9"), "{cause}");
     }
 }

@@ -197,6 +197,15 @@ fn a_test_that_left_no_record_fails_the_run() {
 }
 
 #[test]
+fn a_run_of_no_gates_at_all_is_no_pass() {
+    let records = Records::new();
+    let list = records.file("expected.txt", "");
+    let list = list.to_str().unwrap();
+    let output = records.report(&["--run-id", "x", "--expected-libtest", list]);
+    assert_eq!(code(&output), 3, "{}", out(&output));
+}
+
+#[test]
 fn a_run_without_any_record_is_all_missing() {
     let records = Records::new();
     let list = records.file(

@@ -88,6 +88,25 @@ fn a_second_place_of_a_process_is_told_both() {
 }
 
 #[test]
+fn child_takes_one_name_at_two_places() {
+    if is_child() {
+        Gate::counts("tests/of-one-process").exactly([], []);
+        Gate::counts("tests/of-one-process").exactly([], []);
+    }
+}
+
+/// Also where no records are kept that could tell.
+#[test]
+fn a_second_place_of_a_process_is_told_both_without_records() {
+    let run = Run::new();
+    let name = "names::child_takes_one_name_at_two_places";
+    let output = run.test_in(run.dir.path(), "", name, &[]);
+    assert!(!output.passed);
+    let error = "two gates have the name \"tests/of-one-process\"";
+    assert!(output.text.contains(error), "{}", output.text);
+}
+
+#[test]
 fn child_takes_a_name() {
     if is_child() {
         Gate::counts("tests/of-two-processes").exactly([], []);
