@@ -11,7 +11,7 @@ use crate::budget::{Budget, Class, FLOOR};
 use crate::host;
 use crate::measure::{self, Measurement};
 use crate::message;
-use crate::multiplier::Multiplier;
+use crate::multiplier::{Chosen, Multiplier};
 use crate::record::{Record, RoundTimes, SCHEMA, SampleTimes, WallTime, nanoseconds};
 use crate::run;
 use crate::tmpfs;
@@ -167,7 +167,7 @@ impl<I, S: FnMut() -> I> PreparedGate<S> {
             Some(why) => {
                 let mut input = (self.setup)();
                 op(&mut input);
-                Outcome::not_measured(why)
+                Outcome::not_measured(gate.budget.class(), why)
             }
         };
         decision.end(outcome.into_record(gate.budget))
@@ -376,8 +376,7 @@ struct Outcome {
     verdict: Verdict,
     not_measured: Option<String>,
     measurements: Vec<Measurement>,
-    multiplier: Multiplier,
-    warnings: Vec<String>,
+    chosen: Chosen,
     allocator: Option<String>,
 }
 
@@ -387,8 +386,8 @@ fn measured<I, T>(
     setup: &mut impl FnMut() -> I,
     op: &mut impl FnMut(&mut I) -> T,
 ) -> Outcome {
-    let (multiplier, warnings) = Multiplier::from_env();
-    let limit = budget.limit(multiplier);
+    let chosen = Multiplier::for_class(budget.class());
+    let limit = budget.limit(chosen.multiplier);
     let discipline = discipline_for(budget.class());
     let mut measurements = Vec::new();
     let mut figures = Vec::new();
@@ -404,8 +403,7 @@ fn measured<I, T>(
         verdict,
         not_measured: None,
         measurements,
-        multiplier,
-        warnings,
+        chosen,
         allocator: discipline.map(|d| d.name().to_owned()),
     }
 }
@@ -434,14 +432,12 @@ fn figures_of(measurement: &Measurement) -> RoundFigures {
 }
 
 impl Outcome {
-    fn not_measured(why: String) -> Self {
-        let (multiplier, warnings) = Multiplier::from_env();
+    fn not_measured(class: Class, why: String) -> Self {
         Self {
             verdict: Verdict::NotMeasured,
             not_measured: Some(why),
             measurements: Vec::new(),
-            multiplier,
-            warnings,
+            chosen: Multiplier::for_class(class),
             allocator: None,
         }
     }
@@ -449,7 +445,7 @@ impl Outcome {
     fn into_record(self, budget: Budget) -> Record {
         let figures: Vec<RoundFigures> = self.measurements.iter().map(figures_of).collect();
         let deciding = self.measurements.last();
-        let mut warnings = self.warnings;
+        let mut warnings = self.chosen.warnings;
         warnings.extend(verdict_warning(self.verdict).map(str::to_owned));
         if budget.is_floored() {
             warnings.push(floor_warning(budget));
@@ -466,8 +462,9 @@ impl Outcome {
             batch: Some(budget.operations()),
             factor: Some(budget.class().factor()),
             floor_ns: Some(nanoseconds(FLOOR)),
-            multiplier: Some(self.multiplier.get()),
-            limit_ns: Some(nanoseconds(budget.limit(self.multiplier))),
+            multiplier: Some(self.chosen.multiplier.get()),
+            multiplier_source: self.chosen.source,
+            limit_ns: Some(nanoseconds(budget.limit(self.chosen.multiplier))),
             wall_ns: deciding.map(wall_time),
             lo_ns: figures.last().map(|f| nanoseconds(f.lo.trimmed_mean)),
             hi_ns: figures.last().map(|f| nanoseconds(f.hi.trimmed_mean)),
@@ -562,6 +559,7 @@ pub(crate) fn blank() -> Record {
         factor: None,
         floor_ns: None,
         multiplier: None,
+        multiplier_source: None,
         limit_ns: None,
         wall_ns: None,
         lo_ns: None,

@@ -37,7 +37,7 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | [`PERF_BUDGET_MULTIPLIER`](MULTIPLIER_ENV) | a number that widens every limit; 1.0 when unset |
+//! | [`PERF_BUDGET_MULTIPLIER`](MULTIPLIER_ENV) | widens every limit: a number, or `auto` ([`machine`]); 1.0 when unset |
 //! | [`PERFBUDGET_DIR`](DIR_ENV) | where records go; none are written when unset |
 //! | [`PERFBUDGET_RUN_ID`](RUN_ID_ENV) | the run's name where cargo-nextest gives none |
 //! | [`PERFBUDGET_DENY`](DENY_ENV) | passing verdicts that fail: `contended,undecided,not_measured` |
@@ -54,10 +54,13 @@
 //! headroom, which every report states. To explore: a benchmark harness draws better pictures.
 
 mod allocator;
+mod auto;
 mod budget;
+pub mod config;
 mod counts;
 mod gate;
 mod host;
+pub mod machine;
 mod measure;
 mod message;
 mod multiplier;

@@ -31,6 +31,8 @@ pub(crate) fn one_line(record: &Record) -> String {
     }
     if let Some(why) = &record.not_measured {
         _ = write!(text, ": {why}");
+    } else if let Some(source) = multiplier_source(record) {
+        _ = write!(text, "\n  multiplier {source}");
     }
     for warning in &record.warnings {
         _ = write!(text, "\n  warning: {warning}");
@@ -95,6 +97,9 @@ fn walltime(lines: &mut Lines, record: &Record) {
         "limit",
         &format!("{} = {}", Nanoseconds(limit), limit_formula(record, batch)),
     );
+    if let Some(source) = multiplier_source(record) {
+        lines.entry("multiplier", &source);
+    }
     if let Some(headroom) = record.headroom() {
         lines.entry(
             "headroom",
@@ -177,6 +182,12 @@ fn limit_formula(record: &Record, batch: u32) -> String {
         Nanoseconds(record.floor_ns.unwrap_or(0)),
         record.multiplier.unwrap_or(1.0)
     )
+}
+
+/// The multiplier and how it came about, when it was worked out.
+fn multiplier_source(record: &Record) -> Option<String> {
+    let (multiplier, source) = (record.multiplier?, record.multiplier_source.as_ref()?);
+    Some(format!("{multiplier:?}, {source}"))
 }
 
 /// The samples in the order taken, each a bar of its share of the largest.
@@ -348,6 +359,26 @@ mod tests {
     #[test]
     fn a_walltime_failure_says_what_is_known() {
         insta::assert_snapshot!(failure(&over(), COMMAND));
+    }
+
+    const SOURCE: &str = "auto: cpu work 1.93 ms here, 1.21 ms where the bases were observed \
+                          (perfbudget.toml, AMD EPYC, 2026-11-21)";
+
+    #[test]
+    fn a_multiplier_that_was_worked_out_says_how() {
+        let over = Record {
+            multiplier: Some(1.6),
+            multiplier_source: Some(SOURCE.into()),
+            limit_ns: Some(4_608_000),
+            ..over()
+        };
+        let within = Record {
+            verdict: Verdict::Within,
+            limit_ns: Some(200_000_000),
+            warnings: vec!["its fixtures are not in memory".into()],
+            ..over.clone()
+        };
+        insta::assert_snapshot!([failure(&over, COMMAND), one_line(&within)].join("\n"));
     }
 
     #[test]

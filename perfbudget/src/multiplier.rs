@@ -7,11 +7,17 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The variable that sets the multiplier for a run.
+use crate::auto;
+use crate::budget::Class;
+
+/// The variable that sets the multiplier for a run: a number, or `auto`.
 pub const MULTIPLIER_ENV: &str = "PERF_BUDGET_MULTIPLIER";
 
 /// Above this a multiplier is warned about: gates then let large regressions through.
 const UNSUSPICIOUS_MAX: f64 = 4.0;
+
+/// The value that asks for the multiplier to be worked out.
+const AUTO: &str = "auto";
 
 /// A positive, finite number that every limit of a run is multiplied by.
 ///
@@ -40,31 +46,36 @@ impl Multiplier {
     /// warning: a mistyped variable must not widen a gate, nor pass unseen. Above 4 there is a
     /// warning as well. The warnings belong in the record, where a summary shows them; what a
     /// passing test prints is read by nobody.
+    ///
+    /// `auto` is what the reference work of [`machine`](crate::machine) takes here over what
+    /// [`perfbudget.toml`](crate::config) says that it took where the bases were observed, from 1
+    /// to 8. A gate uses the ratio of its class, which is not known here: this is the larger of
+    /// both. The first call then does that work, some 40 ms. Where it can't be worked out, in a
+    /// debug build for one, it is 1.0 with a warning.
     #[must_use]
     pub fn from_env() -> (Self, Vec<String>) {
-        Self::from_value(env::var_os(MULTIPLIER_ENV).as_deref())
+        let chosen = Chosen::from_env(auto::for_any_class);
+        (chosen.multiplier, chosen.warnings)
     }
 
-    fn from_value(value: Option<&OsStr>) -> (Self, Vec<String>) {
-        let value = value.unwrap_or_default();
-        if value.is_empty() {
-            return (Self::ONE, Vec::new());
-        }
-        let text = value.to_string_lossy();
-        match text.trim().parse::<Self>() {
-            Ok(multiplier) if multiplier.0 > UNSUSPICIOUS_MAX => (
-                multiplier,
-                vec![format!(
-                    "{MULTIPLIER_ENV} is {multiplier}: above {UNSUSPICIOUS_MAX} the gates let \
-                     large regressions through"
-                )],
-            ),
-            Ok(multiplier) => (multiplier, Vec::new()),
-            Err(error) => (
-                Self::ONE,
-                vec![format!("{MULTIPLIER_ENV} is ignored, 1.0 holds: {error}")],
-            ),
-        }
+    /// The same for a gate: of `auto`, the ratio of its class.
+    pub(crate) fn for_class(class: Class) -> Chosen {
+        Chosen::from_env(|| auto::for_class(class))
+    }
+
+    /// A number that is known to be positive and finite.
+    pub(crate) const fn of(number: f64) -> Self {
+        Self(number)
+    }
+
+    /// What there is to say against a multiplier so large; `is` is between it and the variable.
+    pub(crate) fn suspicion(self, is: &str) -> Option<String> {
+        (self.0 > UNSUSPICIOUS_MAX).then(|| {
+            format!(
+                "{MULTIPLIER_ENV}{is} {self}: above {UNSUSPICIOUS_MAX} the gates let large \
+                 regressions through"
+            )
+        })
     }
 
     /// The product, to the nanosecond; `Duration::MAX` where it is too large.
@@ -75,6 +86,42 @@ impl Multiplier {
         let seconds = duration.as_secs_f64() * self.0;
         // Rounds to the nearest nanosecond; fails only on what is too large.
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+}
+
+/// A multiplier, and how it came about.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Chosen {
+    pub(crate) multiplier: Multiplier,
+    /// Where it comes from, when it was worked out.
+    pub(crate) source: Option<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Chosen {
+    fn from_env(auto: impl FnOnce() -> Self) -> Self {
+        Self::from_value(env::var_os(MULTIPLIER_ENV).as_deref(), auto)
+    }
+
+    fn from_value(value: Option<&OsStr>, auto: impl FnOnce() -> Self) -> Self {
+        let text = value.unwrap_or_default().to_string_lossy();
+        if text.is_empty() {
+            return Self::default();
+        }
+        if text.trim() == AUTO {
+            return auto();
+        }
+        match text.trim().parse::<Multiplier>() {
+            Ok(multiplier) => Self {
+                multiplier,
+                source: None,
+                warnings: multiplier.suspicion(" is").into_iter().collect(),
+            },
+            Err(error) => Self {
+                warnings: vec![format!("{MULTIPLIER_ENV} is ignored, 1.0 holds: {error}")],
+                ..Self::default()
+            },
+        }
     }
 }
 
@@ -155,22 +202,26 @@ mod tests {
         }
     }
 
+    /// The multiplier of a value, where `auto` is 3.0.
+    fn of_value(value: &str) -> (Multiplier, Vec<String>) {
+        let auto = || Chosen {
+            multiplier: Multiplier(3.0),
+            source: Some("auto: of a test".into()),
+            warnings: vec!["of a test".into()],
+        };
+        let chosen = Chosen::from_value(Some(OsStr::new(value)), auto);
+        assert_eq!(chosen.source.is_some(), chosen.multiplier == Multiplier(3.0));
+        (chosen.multiplier, chosen.warnings)
+    }
+
     #[test]
     fn an_unusable_value_is_one_and_says_so() {
-        assert_eq!(Multiplier::from_value(None), (Multiplier::ONE, vec![]));
-        assert_eq!(
-            Multiplier::from_value(Some(OsStr::new(""))),
-            (Multiplier::ONE, vec![])
-        );
-        assert_eq!(
-            Multiplier::from_value(Some(OsStr::new("2"))),
-            (Multiplier(2.0), vec![])
-        );
-        assert_eq!(
-            Multiplier::from_value(Some(OsStr::new(" 2\n"))),
-            (Multiplier(2.0), vec![])
-        );
-        let (multiplier, warnings) = Multiplier::from_value(Some(OsStr::new("1.0x")));
+        let unset = Chosen::from_value(None, || unreachable!("not asked for"));
+        assert_eq!(unset, Chosen::default());
+        assert_eq!(of_value(""), (Multiplier::ONE, vec![]));
+        assert_eq!(of_value("2"), (Multiplier(2.0), vec![]));
+        assert_eq!(of_value(" 2\n"), (Multiplier(2.0), vec![]));
+        let (multiplier, warnings) = of_value("1.0x");
         assert_eq!(multiplier, Multiplier::ONE);
         assert_eq!(
             warnings,
@@ -179,12 +230,27 @@ mod tests {
     }
 
     #[test]
+    fn auto_is_worked_out_and_nothing_like_it_is() {
+        for value in ["auto", " auto\n"] {
+            assert_eq!(of_value(value), (Multiplier(3.0), vec!["of a test".into()]));
+        }
+        for value in ["Auto", "auto2", "automatic"] {
+            let (multiplier, warnings) = of_value(value);
+            assert_eq!(multiplier, Multiplier::ONE);
+            assert!(warnings[0].ends_with("is not a number"), "{warnings:?}");
+        }
+    }
+
+    #[test]
     fn a_large_value_holds_and_is_warned_about() {
-        let (multiplier, warnings) = Multiplier::from_value(Some(OsStr::new("4")));
+        let (multiplier, warnings) = of_value("4");
         assert_eq!((multiplier.get(), warnings.len()), (4.0, 0));
-        let (multiplier, warnings) = Multiplier::from_value(Some(OsStr::new("4.5")));
+        let (multiplier, warnings) = of_value("4.5");
         assert_eq!((multiplier.get(), warnings.len()), (4.5, 1));
-        assert!(warnings[0].contains("4.5: above 4"), "{warnings:?}");
+        assert!(
+            warnings[0].starts_with("PERF_BUDGET_MULTIPLIER is 4.5: above 4"),
+            "{warnings:?}"
+        );
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Record {
     pub floor_ns: Option<u64>,
     /// The multiplier of the run. Tier 1.
     pub multiplier: Option<f64>,
+    /// How the multiplier came about, when it was worked out (`auto`). Tier 1.
+    pub multiplier_source: Option<String>,
     /// What a sample may take. Tier 1.
     pub limit_ns: Option<u64>,
     /// Elapsed time in the round that decided. Tier 1, when measured.

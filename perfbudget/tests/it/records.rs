@@ -42,6 +42,7 @@ fn a_record_has_the_keys_of_its_schema() {
             "factor",
             "floor_ns",
             "multiplier",
+            "multiplier_source",
             "limit_ns",
             "wall_ns",
             "lo_ns",
