@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::calibrate::{self, CalibrateArguments};
 use crate::expected::ExpectedTests;
 use crate::report::Report;
 use crate::table;
@@ -39,6 +40,9 @@ Exit codes:
 enum Command {
     /// Show the gates of one run as a table.
     Report(ReportArguments),
+    /// Time the reference work of PERF_BUDGET_MULTIPLIER=auto here, and write it to
+    /// perfbudget.toml.
+    CalibrateMachine(CalibrateArguments),
 }
 
 #[derive(Args, Debug)]
@@ -91,6 +95,9 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let outcome = match arguments.command {
         Command::Report(arguments) => report(&arguments),
+        Command::CalibrateMachine(arguments) => {
+            calibrate::calibrate(&arguments, print).map(|()| true)
+        }
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

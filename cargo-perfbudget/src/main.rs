@@ -1,7 +1,9 @@
 //! `cargo perfbudget`: reads the records that gates leave behind, and reports on them.
 //!
-//! It measures nothing itself and starts no tests; it works on records only.
+//! It starts no tests, and of gates it measures nothing itself: it works on their records. What it
+//! times is the machine, when it is asked to.
 
+mod calibrate;
 mod cli;
 mod expected;
 mod report;

@@ -252,9 +252,7 @@ fn summary(report: &Report) -> String {
             host.cores
         );
     }
-    if let Some(multiplier) = report.gates.iter().find_map(|gate| gate.multiplier) {
-        _ = write!(text, " · multiplier {multiplier:?}");
-    }
+    text.push_str(&multipliers(report));
     _ = write!(text, " · run {}", report.run_id);
     if let Some(gate) = report.gates.iter().max_by(|a, b| a.at.cmp(&b.at)) {
         _ = write!(text, ", {}", gate.at);
@@ -264,6 +262,24 @@ fn summary(report: &Report) -> String {
             "\nof the records alone: a test that failed before its gate began is not missed \
              (see --expected-nextest)",
         );
+    }
+    text
+}
+
+/// One for all gates; a range where each was worked out by its own process.
+fn multipliers(report: &Report) -> String {
+    let numbers = || report.gates.iter().filter_map(|gate| gate.multiplier);
+    let Some(least) = numbers().reduce(f64::min) else {
+        return String::new();
+    };
+    let largest = numbers().fold(least, f64::max);
+    let mut text = format!(" · multiplier {least:?}");
+    if largest > least {
+        _ = write!(text, " … {largest:?}");
+    }
+    let sources = |gate: &Record| gate.multiplier_source.is_some();
+    if report.gates.iter().any(sources) {
+        text.push_str(" (auto)");
     }
     text
 }

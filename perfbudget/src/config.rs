@@ -24,6 +24,8 @@ use std::path::{self, Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::run;
+
 /// The file's name.
 pub const FILE_NAME: &str = "perfbudget.toml";
 
@@ -113,6 +115,12 @@ pub fn start_directory() -> PathBuf {
     env::var_os("CARGO_MANIFEST_DIR")
         .filter(|dir| !dir.is_empty())
         .map_or_else(|| env::current_dir().unwrap_or_default(), PathBuf::from)
+}
+
+/// Today's date, UTC, as `observed` has it: `2026-11-21`.
+#[must_use]
+pub fn today() -> String {
+    run::now().chars().take_while(|c| *c != 'T').collect()
 }
 
 /// Why a `perfbudget.toml` can't be used. Its text begins with file and line.
@@ -528,6 +536,13 @@ mod tests {
             error.ends_with("perfbudget.toml:2: it is not UTF-8"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn today_is_a_date() {
+        let today = today();
+        assert_eq!(today.len(), "2026-11-21".len(), "{today}");
+        assert!(run::now() >= today);
     }
 
     #[test]

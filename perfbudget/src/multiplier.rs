@@ -210,7 +210,10 @@ mod tests {
             warnings: vec!["of a test".into()],
         };
         let chosen = Chosen::from_value(Some(OsStr::new(value)), auto);
-        assert_eq!(chosen.source.is_some(), chosen.multiplier == Multiplier(3.0));
+        assert_eq!(
+            chosen.source.is_some(),
+            chosen.multiplier == Multiplier(3.0)
+        );
         (chosen.multiplier, chosen.warnings)
     }
 

@@ -1,5 +1,7 @@
 //! The command as a user meets it: its table, its files and its exit codes.
 
+mod calibrate;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -122,6 +124,27 @@ fn a_green_run_is_a_table_and_exits_with_0() {
     let output = green().report(&[]);
     insta::assert_snapshot!(out(&output));
     assert_eq!((code(&output), err(&output).as_str()), (0, ""));
+}
+
+#[test]
+fn multipliers_that_were_worked_out_are_a_range() {
+    let records = green();
+    let multiplied = |gate: &str, multiplier: f64| {
+        let mut record = walltime(gate, "perf_drain", "within", 640);
+        record["multiplier"] = multiplier.into();
+        record["multiplier_source"] = "auto: cpu work 1.93 ms here".into();
+        records.add("run-1", &record);
+    };
+    multiplied("outbox/drain-25", 1.6);
+    multiplied("outbox/commit", 1.6);
+    let text = out(&records.report(&[]));
+    assert!(text.contains(" · multiplier 1.6 (auto) · "), "{text}");
+    multiplied("outbox/commit", 1.93);
+    let text = out(&records.report(&[]));
+    assert!(
+        text.contains(" · multiplier 1.6 … 1.93 (auto) · "),
+        "{text}"
+    );
 }
 
 #[test]
