@@ -397,5 +397,7 @@ mod tests {
         assert!(failed.contains("it ended with exit status: 1"), "{failed}");
         assert_eq!(on_path("true", env::split_paths("")), None);
         assert_eq!(on_path("true", env::split_paths("bin:.:/nowhere")), None);
+        // It is in the directory that tests start in, wherever a process does.
+        assert_eq!(on_path("Cargo.toml", env::split_paths(".:src/..")), None);
     }
 }
