@@ -53,8 +53,11 @@
 //! To find out which of two versions is 2 % faster: an absolute gate catches what exceeds its
 //! headroom, which every report states. To explore: a benchmark harness draws better pictures.
 
+mod accounting;
 mod allocator;
+mod bounds;
 mod budget;
+mod child;
 mod counts;
 mod gate;
 mod host;
@@ -65,9 +68,11 @@ pub mod record;
 mod run;
 mod statistics;
 mod tmpfs;
+mod turn;
 mod verdict;
 
 pub use budget::{Budget, Class, FLOOR};
+pub use child::{command_output, command_status};
 pub use counts::constant_across;
 pub use gate::{CountGate, Gate, PreparedGate};
 pub use measure::{
