@@ -99,7 +99,9 @@ mod imp {
         let pid = child.id();
         // Until here this thread and the command could both be waiting; from here on it sleeps
         // until the command has ended.
-        let meanwhile = own_delay().zip(before).map(|(now, before)| now.saturating_sub(before));
+        let meanwhile = own_delay()
+            .zip(before)
+            .map(|(now, before)| now.saturating_sub(before));
         let (status, cpu_ns, main) = wait_with_usage(pid)?;
         drop(child);
 

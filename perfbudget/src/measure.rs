@@ -181,9 +181,8 @@ fn samples<I, T>(
         discipline.purge();
     }
     sampler.sample(discipline, accounting.as_deref_mut(), setup, op);
-    let times: [(Duration, SampleTimes); SAMPLES] = std::array::from_fn(|_| {
-        sampler.sample(discipline, accounting.as_deref_mut(), setup, op)
-    });
+    let times: [(Duration, SampleTimes); SAMPLES] =
+        std::array::from_fn(|_| sampler.sample(discipline, accounting.as_deref_mut(), setup, op));
     let measurement = Measurement {
         samples: times.map(|(wall, _)| wall),
     };

@@ -172,7 +172,10 @@ fn others(record: &Record) -> Option<String> {
     let waited: u64 = record.samples.iter().filter_map(|s| s.run_delay_ns).sum();
     let own: u64 = record.samples.iter().filter_map(|s| s.own_cpu_ns).sum();
     let delays = &record.rounds.last()?.delays;
-    let mut text = format!("it waited {} for a CPU in the last round", Nanoseconds(waited));
+    let mut text = format!(
+        "it waited {} for a CPU in the last round",
+        Nanoseconds(waited)
+    );
     if own > 0 {
         _ = write!(
             text,
@@ -181,9 +184,17 @@ fn others(record: &Record) -> Option<String> {
         );
     }
     if let (Some(foreign), Some(source)) = (delays.foreign_cpu_ns, &delays.foreign_source) {
-        _ = write!(text, "; others had at most {} ({source})", Nanoseconds(foreign));
+        _ = write!(
+            text,
+            "; others had at most {} ({source})",
+            Nanoseconds(foreign)
+        );
     }
-    record.samples.iter().any(|s| s.run_delay_ns.is_some()).then_some(text)
+    record
+        .samples
+        .iter()
+        .any(|s| s.run_delay_ns.is_some())
+        .then_some(text)
 }
 
 /// In multiples, which say more than two times beside each other.

@@ -56,9 +56,7 @@ pub(crate) fn least_trimmed_mean(samples: &[Duration], budget: Duration) -> Dura
     let floor = below.last().copied().unwrap_or_default();
     let to_the_floor: Duration = middle.iter().map(|&s| s - floor).sum();
     match u32::try_from(middle.len()) {
-        Ok(n @ 1..) if budget <= to_the_floor => {
-            (middle.iter().sum::<Duration>() - budget) / n
-        }
+        Ok(n @ 1..) if budget <= to_the_floor => (middle.iter().sum::<Duration>() - budget) / n,
         _ => level(&sorted[..sorted.len() - trimmed], budget),
     }
 }
@@ -148,7 +146,10 @@ mod tests {
     fn of_equal_samples_nine_must_sink_for_the_trimmed_mean_and_six_for_the_median() {
         let equal = millis(&[20; 11]);
         let budget = Duration::from_millis(54);
-        assert_eq!(least_trimmed_mean(&equal, budget), Duration::from_millis(14));
+        assert_eq!(
+            least_trimmed_mean(&equal, budget),
+            Duration::from_millis(14)
+        );
         assert_eq!(least_median(&equal, budget), Duration::from_millis(11));
     }
 
@@ -191,7 +192,10 @@ mod tests {
         assert_eq!(least_trimmed_mean(&[], Duration::MAX), Duration::ZERO);
         assert_eq!(least_median(&[], Duration::MAX), Duration::ZERO);
         let two = millis(&[1, 3]);
-        assert_eq!(least_trimmed_mean(&two, Duration::from_millis(2)), Duration::from_millis(1));
+        assert_eq!(
+            least_trimmed_mean(&two, Duration::from_millis(2)),
+            Duration::from_millis(1)
+        );
         assert_eq!(trimmed_mean(&[]), Duration::ZERO);
         assert_eq!(trimmed_mean(&millis(&[1, 3])), Duration::from_millis(2));
         assert_eq!(median(&[]), Duration::ZERO);

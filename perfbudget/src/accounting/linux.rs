@@ -80,6 +80,7 @@ const CLOCKS: &str = "a CPU clock went backwards or could not be read";
 
 impl Accounting {
     pub(crate) fn new(served_elsewhere: bool) -> Self {
+        tasks::let_the_main_thread_sleep();
         let machine = Machine::open();
         Self {
             schedstat: own_schedstat(),
@@ -100,7 +101,8 @@ impl Accounting {
         self.commands_cpu.set(0);
         self.commands_hide.set(false);
         if self.served_elsewhere {
-            self.hi_is_wall.set(Some("others do its work (served_elsewhere)"));
+            self.hi_is_wall
+                .set(Some("others do its work (served_elsewhere)"));
         } else if clocks::children_vanish() {
             self.hi_is_wall
                 .set(Some("SIGCHLD is ignored: CPU time of children is lost"));
@@ -172,6 +174,7 @@ impl Accounting {
             };
         }
         let cpu = CpuTimes {
+            // First: what passes until the next adds to others', not to its own.
             thread: difference(Some(thread.cpu), clocks::thread_cpu()),
             process: difference(before.process, clocks::process_cpu()),
             children: difference(before.children, clocks::children_cpu()),
@@ -241,8 +244,10 @@ impl Accounting {
             .filter(|_| of_children == 0 || !first.had_children)
             .map(|ours| ours + of_children);
         let capacity = elapsed.saturating_mul(clocks::online_cpus());
-        let foreign =
-            own.and_then(|own| self.machine.foreign(&first.machine, &machine, capacity, own));
+        let foreign = own.and_then(|own| {
+            self.machine
+                .foreign(&first.machine, &machine, capacity, own)
+        });
         let delays = Delays {
             other_tasks_delay_ns: change.run_delay.filter(|_| is_all_known),
             foreign_cpu_ns: foreign.as_ref().map(|foreign| foreign.ns),
@@ -306,9 +311,11 @@ impl CpuTimes {
     fn of_others_and_own(&self, commands: &child::Figures, outside: u64) -> Option<(u64, u64)> {
         let thread = self.thread?;
         // A command whose own waiting is counted did not delay itself.
-        let others = (self.process? + self.children?)
-            .saturating_sub(thread + commands.main_task_cpu_ns);
-        let own = thread.saturating_sub(outside).max(commands.main_task_cpu_ns);
+        let others =
+            (self.process? + self.children?).saturating_sub(thread + commands.main_task_cpu_ns);
+        let own = thread
+            .saturating_sub(outside)
+            .max(commands.main_task_cpu_ns);
         Some((others, own))
     }
 }
@@ -325,7 +332,9 @@ fn own_schedstat() -> Result<Schedstat, String> {
     _ = clocks::process_cpu();
     match schedstat.read() {
         Some(times) if times.cpu > 0 => Ok(schedstat),
-        Some(_) => Err(format!("{PATH} is all zeros: the kernel keeps no such books")),
+        Some(_) => Err(format!(
+            "{PATH} is all zeros: the kernel keeps no such books"
+        )),
         None => Err(format!("{PATH} can't be read")),
     }
 }

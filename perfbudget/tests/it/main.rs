@@ -1,5 +1,6 @@
 //! Gates as a user's tests meet them.
 
+mod busy;
 mod child;
 mod counts;
 mod names;

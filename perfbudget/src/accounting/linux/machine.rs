@@ -119,7 +119,10 @@ impl Machine {
         if let (Some(from), Some(to)) = (first.root_usage, last.root_usage) {
             // Who runs on another CPU now may have done so since that CPU's last tick.
             let cpus = clocks::online_cpus();
-            let others = last.runnable.map_or(cpus, |n| n.saturating_sub(1)).min(cpus - 1);
+            let others = last
+                .runnable
+                .map_or(cpus, |n| n.saturating_sub(1))
+                .min(cpus - 1);
             let behind = others * clocks::tick();
             return Some(Foreign {
                 ns: to.checked_sub(from)?.saturating_sub(own) + behind,
@@ -264,7 +267,11 @@ fn cpu_group(line: &str) -> Option<(PathBuf, &str)> {
 
 fn quota_of(group: &Path) -> Option<Quota> {
     let number = |name: &str| -> Option<f64> {
-        fs::read_to_string(group.join(name)).ok()?.trim().parse().ok()
+        fs::read_to_string(group.join(name))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     };
     let cpus = match fs::read_to_string(group.join("cpu.max")) {
         Ok(text) => cpus_of_max(&text)?,
@@ -316,7 +323,12 @@ mod tests {
         };
         assert_eq!(stat(text), Some(expected));
         // Kernels before 2.6.11, and what is no such file.
-        for text in ["cpu  1 2 3 4\n", "", "intr 1 2 3 4 5 6 7 8 9", "cpu  a b c d e f g h"] {
+        for text in [
+            "cpu  1 2 3 4\n",
+            "",
+            "intr 1 2 3 4 5 6 7 8 9",
+            "cpu  a b c d e f g h",
+        ] {
             assert_eq!(stat(text), None, "{text:?}");
         }
     }
@@ -327,7 +339,10 @@ mod tests {
                     cpu0 0 0 1 2 3 4 111 70 5\ndomain0 MC 03 1 2 3 4 5 6 7 8 9\n\
                     cpu1 0 0 1 2 3 4 222 30 5\n";
         assert_eq!(machine_run_delay(text), Some(100));
-        assert_eq!(machine_run_delay("version 14\ncpu0 0 0 1 2 3 4 5 6 7\n"), None);
+        assert_eq!(
+            machine_run_delay("version 14\ncpu0 0 0 1 2 3 4 5 6 7\n"),
+            None
+        );
         assert_eq!(machine_run_delay("version 16\ncpu0 0 0 1\n"), None);
         assert_eq!(machine_run_delay("version 16\ntimestamp 1\n"), None);
         assert_eq!(machine_run_delay(""), None);
@@ -358,9 +373,13 @@ mod tests {
     #[test]
     fn a_quota_is_read_from_the_files_of_its_group() {
         let group = tempfile::tempdir().expect("a directory");
-        let write = |name: &str, text: &str| fs::write(group.path().join(name), text).expect("written");
+        let write =
+            |name: &str, text: &str| fs::write(group.path().join(name), text).expect("written");
         assert!(quota_of(group.path()).is_none());
-        write("cpu.stat", "nr_periods 9\nnr_throttled 3\nthrottled_time 5000\n");
+        write(
+            "cpu.stat",
+            "nr_periods 9\nnr_throttled 3\nthrottled_time 5000\n",
+        );
         write("cpu.cfs_quota_us", "-1\n");
         write("cpu.cfs_period_us", "100000\n");
         assert!(quota_of(group.path()).is_none());
@@ -369,7 +388,10 @@ mod tests {
         assert!((quota.cpus - 0.5).abs() < 1e-9);
         assert_eq!(quota.throttled(), Some(5_000));
         write("cpu.max", "200000 100000");
-        write("cpu.stat", "usage_usec 1\nnr_throttled 3\nthrottled_usec 5\n");
+        write(
+            "cpu.stat",
+            "usage_usec 1\nnr_throttled 3\nthrottled_usec 5\n",
+        );
         let quota = quota_of(group.path()).expect("a quota");
         assert!((quota.cpus - 2.0).abs() < 1e-9);
         assert_eq!(quota.throttled(), Some(5_000));
@@ -403,12 +425,16 @@ mod tests {
             .expect("known");
         assert_eq!((foreign.ns, foreign.source), (60 * MS, "/proc/stat"));
         // Ticks that have seen more count, too.
-        let foreign = machine().foreign(&of_stat(50, 70, 0), &of_stat(67, 80, 0), 200 * MS, 60 * MS);
+        let foreign =
+            machine().foreign(&of_stat(50, 70, 0), &of_stat(67, 80, 0), 200 * MS, 60 * MS);
         assert_eq!(foreign.map(|f| f.ns), Some(120 * MS));
         // What can't be.
         let backwards = machine().foreign(&of_stat(50, 70, 0), &of_stat(40, 80, 0), MS, 0);
         assert_eq!(backwards, None);
-        assert_eq!(machine().foreign(&Reading::default(), &Reading::default(), MS, 0), None);
+        assert_eq!(
+            machine().foreign(&Reading::default(), &Reading::default(), MS, 0),
+            None
+        );
     }
 
     #[test]
@@ -434,7 +460,10 @@ mod tests {
     fn of_steal_the_first_step_may_be_older() {
         let steal = |steps: u64| {
             let (first, last) = (of_stat(0, 0, 7), of_stat(0, 0, 7 + steps));
-            (machine().steal(&first, &last), machine().sure_steal(&first, &last))
+            (
+                machine().steal(&first, &last),
+                machine().sure_steal(&first, &last),
+            )
         };
         assert_eq!(steal(0), (Some(0), 0));
         assert_eq!(steal(1), (Some(10 * MS), 0));

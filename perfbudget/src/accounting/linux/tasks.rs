@@ -1,6 +1,8 @@
 //! The process's other threads: how long each had a CPU and waited for one.
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::clocks;
 use super::schedstat::Schedstat;
@@ -86,6 +88,32 @@ impl Tasks {
     }
 }
 
+/// Gives the main thread time to go to sleep.
+///
+/// A test harness starts a test on a thread of its own and then waits for its end. On a busy
+/// machine the main thread may itself still be waiting for a CPU to do so, and that wait, which the
+/// gate has no part in, would be one of our own tasks' in the gate's first round.
+pub(super) fn let_the_main_thread_sleep() {
+    const PATIENCE: Duration = Duration::from_millis(100);
+    const PAUSE: Duration = Duration::from_micros(200);
+    let main = std::process::id();
+    if clocks::own_tid() == Some(main) {
+        return;
+    }
+    let begin = Instant::now();
+    while is_runnable(main) && begin.elapsed() < PATIENCE {
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Whether a thread of this process runs or is ready to.
+fn is_runnable(tid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap_or_default();
+    // `<tid> (<name>) <state> …`; the name may have parentheses and spaces.
+    let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    state.starts_with('R')
+}
+
 impl Task {
     fn read(tid: u32) -> Option<Self> {
         let schedstat = Schedstat::open(&format!("/proc/self/task/{tid}/schedstat")).ok()?;
@@ -110,4 +138,35 @@ fn tids() -> Option<Vec<u32>> {
         }
     }
     Some(tids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_thread_that_spins_is_runnable_and_one_that_waits_is_not() {
+        let (send, receive) = mpsc::channel();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                send.send(clocks::own_tid().expect("a thread"))
+                    .expect("it waits");
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let spinning = receive.recv().expect("it sends");
+            assert!(is_runnable(spinning));
+            stop.store(true, Ordering::Relaxed);
+        });
+        if clocks::own_tid() != Some(std::process::id()) {
+            // libtest's main thread waits for this test.
+            let_the_main_thread_sleep();
+            assert!(!is_runnable(std::process::id()));
+        }
+        assert!(!is_runnable(0));
+    }
 }
