@@ -55,7 +55,11 @@ fn main() -> ExitCode {
     println!(
         "| for each sample, outside its timer | {} | ≤ 4 µs | {} |",
         Nanoseconds(nanoseconds(readings)),
-        if readings < Duration::from_micros(4) { "reached" } else { "MISSED" }
+        if readings < Duration::from_micros(4) {
+            "reached"
+        } else {
+            "MISSED"
+        }
     );
     println!(
         "| around each round | {} | | |\n",

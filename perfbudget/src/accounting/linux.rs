@@ -234,8 +234,10 @@ impl Accounting {
                 .set(Some("a quota stopped its cgroup while its other tasks ran"));
         }
 
-        // A thread that came and went, a child without figures: their waiting is not known.
-        let is_all_known = of_threads <= change.cpu + SLACK_NS
+        // A thread that came and went, a child without figures, a server: nobody can tell how long
+        // they waited.
+        let is_all_known = !self.served_elsewhere
+            && of_threads <= change.cpu + SLACK_NS
             && of_children <= self.commands_cpu.get() + SLACK_NS
             && !self.commands_hide.get()
             && !has_children;
