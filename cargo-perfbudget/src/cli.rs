@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::calibrate::{self, CalibrateArguments};
 use crate::expected::ExpectedTests;
+use crate::observe::{self, ObserveArguments};
 use crate::report::Report;
 use crate::table;
 
@@ -21,7 +22,7 @@ const USAGE: u8 = 2;
 /// A gate failed, or one that should have run left no record.
 const REJECTED: u8 = 3;
 
-/// Reads the records that performance gates leave behind.
+/// Observes performance gates, and reads the records that they leave behind.
 #[derive(Debug, Parser)]
 #[command(name = "cargo perfbudget", version, after_help = EXIT_CODES)]
 struct Arguments {
@@ -40,6 +41,16 @@ Exit codes:
 enum Command {
     /// Show the gates of one run as a table.
     Report(ReportArguments),
+    /// Run a gate in several processes, and print its base as a line to paste.
+    Observe(ObserveArguments),
+    /// What `observe` has Cargo start in the place of a test binary.
+    #[command(name = observe::NOTE, hide = true)]
+    Note {
+        directory: PathBuf,
+        program: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        _arguments: Vec<OsString>,
+    },
     /// Time the reference work of PERF_BUDGET_MULTIPLIER=auto here, and write it to
     /// perfbudget.toml.
     CalibrateMachine(CalibrateArguments),
@@ -95,6 +106,14 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let outcome = match arguments.command {
         Command::Report(arguments) => report(&arguments),
+        Command::Observe(arguments) => {
+            observe::observe(&arguments, records_root, print).map(|()| true)
+        }
+        Command::Note {
+            directory, program, ..
+        } => observe::note(&directory, &program)
+            .map(|()| true)
+            .map_err(Into::into),
         Command::CalibrateMachine(arguments) => {
             calibrate::calibrate(&arguments, print).map(|()| true)
         }
@@ -119,9 +138,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn report(arguments: &ReportArguments) -> Result<bool, Box<dyn Error>> {
     let root = match &arguments.dir {
         Some(dir) => dir.clone(),
-        None => std::env::var_os(perfbudget::DIR_ENV)
-            .filter(|value| !value.is_empty())
-            .map_or_else(default_dir, PathBuf::from),
+        None => records_root(),
     };
     let run_id = match &arguments.run_id {
         Some(id) => id.clone(),
@@ -172,6 +189,13 @@ fn print(text: &str) -> io::Result<()> {
 fn append(file: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(file)?;
     file.write_all(text.as_bytes())
+}
+
+/// Where the records are when no argument says so.
+fn records_root() -> PathBuf {
+    std::env::var_os(perfbudget::DIR_ENV)
+        .filter(|value| !value.is_empty())
+        .map_or_else(default_dir, PathBuf::from)
 }
 
 /// `target/perfbudget` of this directory or of the nearest one above it that has one.

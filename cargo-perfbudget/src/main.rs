@@ -1,11 +1,12 @@
-//! `cargo perfbudget`: reads the records that gates leave behind, and reports on them.
+//! `cargo perfbudget`: observes gates, and reports on the records that they leave behind.
 //!
-//! It starts no tests, and of gates it measures nothing itself: it works on their records. What it
+//! Of gates it measures nothing itself: what it says of one stands in the gate's records. What it
 //! times is the machine, when it is asked to.
 
 mod calibrate;
 mod cli;
 mod expected;
+mod observe;
 mod report;
 mod table;
 

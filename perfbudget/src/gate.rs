@@ -6,16 +6,19 @@ use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use crate::accounting::{Accounting, Evidence};
 use crate::allocator::{self, Discipline};
+use crate::bounds;
 use crate::budget::{Budget, Class, FLOOR};
 use crate::host;
-use crate::measure::{self, Measurement};
+use crate::measure::{self, AccountedRound, Measurement};
 use crate::message;
 use crate::multiplier::{Chosen, Multiplier};
-use crate::record::{Record, RoundTimes, SCHEMA, SampleTimes, WallTime, nanoseconds};
+use crate::record::{Host, Record, RoundTimes, SCHEMA, WallTime, nanoseconds};
 use crate::run;
 use crate::tmpfs;
-use crate::verdict::{Centre, Denied, RoundFigures, Verdict, verdict};
+use crate::turn::{self, Turn};
+use crate::verdict::{Denied, RoundFigures, Verdict, verdict};
 
 /// A named budget, before it is given the code to guard.
 ///
@@ -42,6 +45,7 @@ use crate::verdict::{Centre, Denied, RoundFigures, Verdict, verdict};
 pub struct Gate {
     name: String,
     budget: Budget,
+    served_elsewhere: bool,
     place: &'static Location<'static>,
 }
 
@@ -62,6 +66,7 @@ impl Gate {
         let gate = Self {
             name,
             budget,
+            served_elsewhere: false,
             place: Location::caller(),
         };
         gate.batch(budget.operations())
@@ -93,6 +98,16 @@ impl Gate {
             self.name
         );
         self.budget = self.budget.batch(n);
+        self
+    }
+
+    /// Says that the operation is work for a process that is not a child of this one, like a
+    /// database server: its CPU time is the gate's own doing, and the kernel books it elsewhere.
+    ///
+    /// Waiting for a CPU then excuses nothing. On a busy machine such a gate is `undecided` where
+    /// another would be `contended`.
+    pub fn served_elsewhere(mut self) -> Self {
+        self.served_elsewhere = true;
         self
     }
 
@@ -144,6 +159,12 @@ impl<I, S: FnMut() -> I> PreparedGate<S> {
         self
     }
 
+    /// As [`Gate::served_elsewhere`].
+    pub fn served_elsewhere(mut self) -> Self {
+        self.gate = self.gate.served_elsewhere();
+        self
+    }
+
     /// As [`Gate::run`]. What `op` returns is dropped outside the clock and can't borrow from the
     /// input.
     ///
@@ -163,14 +184,14 @@ impl<I, S: FnMut() -> I> PreparedGate<S> {
         let gate = self.gate;
         let decision = Decision::begin(&gate.name, gate.place);
         let outcome = match host::why_not_timed() {
-            None => measured(gate.budget, &mut self.setup, &mut op),
+            None => measured(&gate, &mut self.setup, &mut op),
             Some(why) => {
                 let mut input = (self.setup)();
                 op(&mut input);
                 Outcome::not_measured(gate.budget.class(), why)
             }
         };
-        decision.end(outcome.into_record(gate.budget))
+        decision.end(outcome.into_record(&gate))
     }
 }
 
@@ -328,7 +349,9 @@ impl Decision {
 
     fn end(mut self, mut record: Record) -> Record {
         record.gate.clone_from(&self.name);
-        record.host = host::host();
+        if record.tier != 1 {
+            record.host = host::host();
+        }
         record.test = run::test_place(self.place);
         run::run_id().clone_into(&mut record.run_id);
         record.at = run::now();
@@ -375,26 +398,40 @@ fn save(record: &mut Record, directory: Option<&Path>) -> String {
 struct Outcome {
     verdict: Verdict,
     not_measured: Option<String>,
-    measurements: Vec<Measurement>,
+    rounds: Vec<AccountedRound>,
+    figures: Vec<RoundFigures>,
     chosen: Chosen,
     allocator: Option<String>,
+    evidence: Evidence,
+    turn: Option<Turn>,
 }
 
 /// Rounds until the verdict is clear.
 fn measured<I, T>(
-    budget: Budget,
+    gate: &Gate,
     setup: &mut impl FnMut() -> I,
     op: &mut impl FnMut(&mut I) -> T,
 ) -> Outcome {
+    let budget = gate.budget;
+    let discipline = discipline_for(budget.class());
+    let turn = turn::take();
+    // The reference work of `auto` is a load like any other: in the gate's own turn.
     let chosen = Multiplier::for_class(budget.class());
     let limit = budget.limit(chosen.multiplier);
-    let discipline = discipline_for(budget.class());
-    let mut measurements = Vec::new();
+    let mut accounting = Accounting::new(gate.served_elsewhere);
+    let mut rounds: Vec<AccountedRound> = Vec::new();
     let mut figures = Vec::new();
     let verdict = loop {
-        let measurement = measure::round(discipline, budget.operations(), setup, op);
-        figures.push(figures_of(&measurement));
-        measurements.push(measurement);
+        let round = measure::accounted_round(
+            &mut accounting,
+            rounds.is_empty(),
+            discipline,
+            budget.operations(),
+            setup,
+            op,
+        );
+        figures.push(bounds::figures(&round.samples, &round.readings.delays));
+        rounds.push(round);
         if let Some(verdict) = verdict(&figures, limit) {
             break verdict;
         }
@@ -402,9 +439,12 @@ fn measured<I, T>(
     Outcome {
         verdict,
         not_measured: None,
-        measurements,
+        rounds,
+        figures,
         chosen,
         allocator: discipline.map(|d| d.name().to_owned()),
+        evidence: accounting.evidence(),
+        turn: Some(turn),
     }
 }
 
@@ -415,46 +455,36 @@ fn discipline_for(class: Class) -> Option<&'static dyn Discipline> {
     }
 }
 
-/// Why both bounds are wall.
-const BOUNDS: &str = "both bounds are wall: waiting for a CPU is not taken out";
-
-/// Both bounds are wall until something better is known.
-fn figures_of(measurement: &Measurement) -> RoundFigures {
-    let wall = Centre {
-        trimmed_mean: measurement.mean(),
-        median: measurement.median(),
-    };
-    RoundFigures {
-        wall,
-        lo: wall,
-        hi: wall,
-    }
-}
-
 impl Outcome {
     fn not_measured(class: Class, why: String) -> Self {
         Self {
             verdict: Verdict::NotMeasured,
             not_measured: Some(why),
-            measurements: Vec::new(),
+            rounds: Vec::new(),
+            figures: Vec::new(),
             chosen: Multiplier::for_class(class),
             allocator: None,
+            evidence: Evidence::default(),
+            turn: None,
         }
     }
 
-    fn into_record(self, budget: Budget) -> Record {
-        let figures: Vec<RoundFigures> = self.measurements.iter().map(figures_of).collect();
-        let deciding = self.measurements.last();
+    fn into_record(self, gate: &Gate) -> Record {
+        let budget = gate.budget;
+        let deciding = self.rounds.last().map(|round| &round.measurement);
         let mut warnings = self.chosen.warnings;
         warnings.extend(verdict_warning(self.verdict).map(str::to_owned));
         if budget.is_floored() {
             warnings.push(floor_warning(budget));
         }
         warnings.extend(deciding.and_then(|m| generous_base_warning(m, budget)));
+        warnings.extend(self.rounds.first().and_then(out_of_sight_warning));
+        warnings.extend(self.turn.as_ref().and_then(Turn::warning));
         if tmpfs::used_on_a_disk() {
             warnings
                 .push("its fixtures are not in memory: the disk is inside the clock".to_owned());
         }
+        let bounds = self.rounds.last().and_then(|r| r.readings.why_wall.clone());
         Record {
             tier: 1,
             class: Some(budget.class()),
@@ -466,15 +496,34 @@ impl Outcome {
             multiplier_source: self.chosen.source,
             limit_ns: Some(nanoseconds(budget.limit(self.chosen.multiplier))),
             wall_ns: deciding.map(wall_time),
-            lo_ns: figures.last().map(|f| nanoseconds(f.lo.trimmed_mean)),
-            hi_ns: figures.last().map(|f| nanoseconds(f.hi.trimmed_mean)),
-            bounds: deciding.map(|_| BOUNDS.to_owned()),
-            samples: deciding.map(sample_times).unwrap_or_default(),
-            rounds: figures.iter().map(round_times).collect(),
+            lo_ns: self.figures.last().map(|f| nanoseconds(f.lo.trimmed_mean)),
+            hi_ns: self.figures.last().map(|f| nanoseconds(f.hi.trimmed_mean)),
+            bounds: bounds.map(|why| format!("no better than wall: {why}")),
+            served_elsewhere: gate.served_elsewhere,
+            samples: self
+                .rounds
+                .last()
+                .map(|round| round.samples.to_vec())
+                .unwrap_or_default(),
+            rounds: self
+                .figures
+                .iter()
+                .zip(&self.rounds)
+                .map(|(figures, round)| round_times(figures, round))
+                .collect(),
             verdict: self.verdict,
             not_measured: self.not_measured,
             allocator: self.allocator,
             warnings,
+            host: Host {
+                quota_cpus: self.evidence.quota_cpus,
+                throttled_ns: self.evidence.throttled_ns,
+                steal_ns: self.evidence.steal_ns,
+                voluntary_switches: self.evidence.voluntary_switches,
+                involuntary_switches: self.evidence.involuntary_switches,
+                alone: self.turn.as_ref().map(Turn::is_alone),
+                ..host::host()
+            },
             ..blank()
         }
     }
@@ -489,6 +538,12 @@ fn verdict_warning(verdict: Verdict) -> Option<&'static str> {
         ),
         _ => None,
     }
+}
+
+/// Work that goes on when the clock has stopped is not in the measurement.
+fn out_of_sight_warning(round: &AccountedRound) -> Option<String> {
+    let what = round.readings.out_of_sight.as_ref()?;
+    Some(format!("{what}: that work is outside the clock"))
 }
 
 /// A base that is many times what it takes guards nothing.
@@ -527,16 +582,7 @@ fn wall_time(measurement: &Measurement) -> WallTime {
     }
 }
 
-fn sample_times(measurement: &Measurement) -> Vec<SampleTimes> {
-    let of_wall = |wall| SampleTimes {
-        wall_ns: nanoseconds(wall),
-        run_delay_ns: None,
-        own_cpu_ns: None,
-    };
-    measurement.samples().iter().copied().map(of_wall).collect()
-}
-
-fn round_times(figures: &RoundFigures) -> RoundTimes {
+fn round_times(figures: &RoundFigures, round: &AccountedRound) -> RoundTimes {
     RoundTimes {
         wall_ns: nanoseconds(figures.wall.trimmed_mean),
         wall_median_ns: nanoseconds(figures.wall.median),
@@ -544,6 +590,8 @@ fn round_times(figures: &RoundFigures) -> RoundTimes {
         lo_median_ns: nanoseconds(figures.lo.median),
         hi_ns: nanoseconds(figures.hi.trimmed_mean),
         hi_median_ns: nanoseconds(figures.hi.median),
+        samples: round.samples.to_vec(),
+        delays: round.readings.delays.clone(),
     }
 }
 
@@ -565,6 +613,7 @@ pub(crate) fn blank() -> Record {
         lo_ns: None,
         hi_ns: None,
         bounds: None,
+        served_elsewhere: false,
         samples: Vec::new(),
         rounds: Vec::new(),
         verdict: Verdict::NotMeasured,

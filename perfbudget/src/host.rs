@@ -19,6 +19,7 @@ pub(crate) fn host() -> Host {
         load_1m: line_of("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse().ok()),
         build: build(),
         fixtures: tmpfs::used(),
+        ..Host::default()
     }
 }
 

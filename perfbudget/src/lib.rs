@@ -53,9 +53,12 @@
 //! To find out which of two versions is 2 % faster: an absolute gate catches what exceeds its
 //! headroom, which every report states. To explore: a benchmark harness draws better pictures.
 
+mod accounting;
 mod allocator;
 mod auto;
+mod bounds;
 mod budget;
+mod child;
 pub mod config;
 mod counts;
 mod gate;
@@ -68,9 +71,11 @@ pub mod record;
 mod run;
 mod statistics;
 mod tmpfs;
+mod turn;
 mod verdict;
 
 pub use budget::{Budget, Class, FLOOR};
+pub use child::{command_output, command_status};
 pub use counts::constant_across;
 pub use gate::{CountGate, Gate, PreparedGate};
 pub use measure::{

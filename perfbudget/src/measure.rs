@@ -6,7 +6,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use crate::accounting::{Accounting, RoundReadings};
 use crate::allocator::{self, Discipline};
+use crate::record::{SampleTimes, nanoseconds};
 use crate::statistics;
 
 /// Timed runs a round. More would make a gate dearer for little: 21 or 51 take a third off the
@@ -129,19 +131,62 @@ pub fn trimmed_mean_warm_with_setup<I, T>(
 }
 
 /// One round of samples of `batch` operations each.
-pub(crate) fn round<I, T>(
+fn round<I, T>(
     discipline: Option<&dyn Discipline>,
     batch: u32,
     setup: &mut impl FnMut() -> I,
     op: &mut impl FnMut(&mut I) -> T,
 ) -> Measurement {
+    let (measurement, _) = samples(discipline, batch, None, setup, op);
+    measurement
+}
+
+/// A round with what the kernel's books say of it.
+pub(crate) struct AccountedRound {
+    pub(crate) measurement: Measurement,
+    pub(crate) samples: [SampleTimes; SAMPLES],
+    pub(crate) readings: RoundReadings,
+}
+
+/// One round of samples of `batch` operations each, accounted for. The first of a gate also looks
+/// for work that is out of the clock's sight.
+pub(crate) fn accounted_round<I, T>(
+    accounting: &mut Accounting,
+    is_first: bool,
+    discipline: Option<&dyn Discipline>,
+    batch: u32,
+    setup: &mut impl FnMut() -> I,
+    op: &mut impl FnMut(&mut I) -> T,
+) -> AccountedRound {
+    accounting.begin_round();
+    let (measurement, samples) = samples(discipline, batch, Some(accounting), setup, op);
+    let readings = accounting.end_round(is_first.then(|| measurement.mean()));
+    AccountedRound {
+        measurement,
+        samples,
+        readings,
+    }
+}
+
+/// A discarded warm-up and the samples.
+fn samples<I, T>(
+    discipline: Option<&dyn Discipline>,
+    batch: u32,
+    mut accounting: Option<&mut Accounting>,
+    setup: &mut impl FnMut() -> I,
+    op: &mut impl FnMut(&mut I) -> T,
+) -> (Measurement, [SampleTimes; SAMPLES]) {
     let mut sampler = Sampler::new(batch);
     if let Some(discipline) = discipline {
         discipline.purge();
     }
-    sampler.sample(discipline, setup, op);
-    let samples = std::array::from_fn(|_| sampler.sample(discipline, setup, op));
-    Measurement { samples }
+    sampler.sample(discipline, accounting.as_deref_mut(), setup, op);
+    let times: [(Duration, SampleTimes); SAMPLES] =
+        std::array::from_fn(|_| sampler.sample(discipline, accounting.as_deref_mut(), setup, op));
+    let measurement = Measurement {
+        samples: times.map(|(wall, _)| wall),
+    };
+    (measurement, times.map(|(_, times)| times))
 }
 
 /// Room for a sample's inputs and outputs, made once, so that keeping them is no allocation.
@@ -164,21 +209,31 @@ impl<I, T> Sampler<I, T> {
     fn sample(
         &mut self,
         discipline: Option<&dyn Discipline>,
+        accounting: Option<&mut Accounting>,
         setup: &mut impl FnMut() -> I,
         op: &mut impl FnMut(&mut I) -> T,
-    ) -> Duration {
+    ) -> (Duration, SampleTimes) {
         self.inputs.extend((0..self.batch).map(|_| setup()));
         if let Some(discipline) = discipline {
             discipline.settle();
         }
+        let reading = accounting.map(|accounting| (accounting.before(), accounting));
         let start = Instant::now();
         for input in &mut self.inputs {
             self.outputs.push(black_box(op(black_box(input))));
         }
-        let wall = start.elapsed();
+        let end = Instant::now();
+        let wall = end.saturating_duration_since(start);
+        let times = match reading {
+            Some((before, accounting)) => accounting.after(&before, start, end),
+            None => SampleTimes {
+                wall_ns: nanoseconds(wall),
+                ..SampleTimes::default()
+            },
+        };
         self.outputs.clear();
         self.inputs.clear();
-        wall
+        (wall, times)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::budget::Class;
-use crate::record::{Nanoseconds, Record, SampleTimes};
+use crate::record::{Host, Nanoseconds, Record, SampleTimes};
 use crate::verdict::Verdict;
 
 /// The line of a gate that passes.
@@ -59,6 +59,10 @@ pub(crate) fn failure(record: &Record, command: &str) -> String {
         _ = write!(machine, ", load {load}");
     }
     lines.entry("host", &format!("{machine}; {}", host.build));
+    let meanwhile = meanwhile(host);
+    if !meanwhile.is_empty() {
+        lines.entry("meanwhile", &meanwhile.join(", "));
+    }
     if let Some(fixtures) = &host.fixtures {
         lines.entry("fixtures", fixtures);
     }
@@ -67,6 +71,31 @@ pub(crate) fn failure(record: &Record, command: &str) -> String {
     }
     lines.entry("alone", command);
     lines.0
+}
+
+/// What the machine did while the gate measured.
+fn meanwhile(host: &Host) -> Vec<String> {
+    let mut facts = Vec::new();
+    match host.alone {
+        Some(true) => facts.push("no other gate measured".to_owned()),
+        Some(false) => facts.push("other gates may have measured".to_owned()),
+        None => {}
+    }
+    if let (Some(voluntary), Some(involuntary)) =
+        (host.voluntary_switches, host.involuntary_switches)
+    {
+        facts.push(format!(
+            "its thread left its CPU {voluntary} times to wait and {involuntary} times for others"
+        ));
+    }
+    if let Some(steal) = host.steal_ns.filter(|ns| *ns > 0) {
+        facts.push(format!("{} stolen by a hypervisor", Nanoseconds(steal)));
+    }
+    if let Some(cpus) = host.quota_cpus {
+        let throttled = Nanoseconds(host.throttled_ns.unwrap_or(0));
+        facts.push(format!("{throttled} stopped by a quota of {cpus} CPUs"));
+    }
+    facts
 }
 
 fn walltime(lines: &mut Lines, record: &Record) {
@@ -135,9 +164,42 @@ fn walltime(lines: &mut Lines, record: &Record) {
             &format!("{} … {}{why}", Nanoseconds(lo), Nanoseconds(hi)),
         );
     }
+    if let Some(others) = others(record) {
+        lines.entry("others", &others);
+    }
     if let Some(allocator) = record.allocator.as_deref() {
         lines.entry("allocator", allocator);
     }
+}
+
+/// What the bounds were made from, where there was anything to take out.
+fn others(record: &Record) -> Option<String> {
+    let waited: u64 = record.samples.iter().filter_map(|s| s.run_delay_ns).sum();
+    let own: u64 = record.samples.iter().filter_map(|s| s.own_cpu_ns).sum();
+    let delays = &record.rounds.last()?.delays;
+    let mut text = format!(
+        "it waited {} for a CPU in the last round",
+        Nanoseconds(waited)
+    );
+    if own > 0 {
+        _ = write!(
+            text,
+            ", during which its own other tasks had one for {}",
+            Nanoseconds(own)
+        );
+    }
+    if let (Some(foreign), Some(source)) = (delays.foreign_cpu_ns, &delays.foreign_source) {
+        _ = write!(
+            text,
+            "; others had at most {} ({source})",
+            Nanoseconds(foreign)
+        );
+    }
+    record
+        .samples
+        .iter()
+        .any(|s| s.run_delay_ns.is_some())
+        .then_some(text)
 }
 
 /// In multiples, which say more than two times beside each other.
@@ -276,7 +338,7 @@ impl Lines {
 mod tests {
     use super::*;
     use crate::gate::blank;
-    use crate::record::{Host, RoundTimes, TestPlace, WallTime};
+    use crate::record::{Delays, RoundTimes, TestPlace, WallTime};
 
     const COMMAND: &str = "cargo nextest run --cargo-profile perf -p outbox -E 'test(=perf_x)'";
 
@@ -290,6 +352,12 @@ mod tests {
             load_1m: Some(0.25),
             build: "opt-level 3".into(),
             fixtures: Some("tmpfs".into()),
+            quota_cpus: Some(1.5),
+            throttled_ns: Some(3_000_000),
+            steal_ns: Some(20_000_000),
+            voluntary_switches: Some(4),
+            involuntary_switches: Some(61),
+            alone: Some(true),
         }
     }
 
@@ -305,6 +373,12 @@ mod tests {
             lo_median_ns: ns,
             hi_ns: ns,
             hi_median_ns: ns,
+            samples: Vec::new(),
+            delays: Delays {
+                foreign_cpu_ns: Some(31_000_000),
+                foreign_source: Some("/proc/stat".into()),
+                ..Delays::default()
+            },
         };
         Record {
             gate: "outbox/drain-25".into(),
@@ -325,12 +399,13 @@ mod tests {
             }),
             lo_ns: Some(17_257_142),
             hi_ns: Some(17_257_142),
-            bounds: Some("both bounds are wall".into()),
+            bounds: Some("no better than wall: its children are not waited for".into()),
             samples: wall_us
                 .map(|us| SampleTimes {
                     wall_ns: us * 1000,
-                    run_delay_ns: None,
-                    own_cpu_ns: None,
+                    run_delay_ns: Some(12_000),
+                    own_cpu_ns: Some(us * 100),
+                    cpu_ns: Some(us * 999),
                 })
                 .to_vec(),
             rounds: vec![round(16_800_000), round(17_100_000), round(17_257_142)],

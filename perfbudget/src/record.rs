@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounds;
 use crate::budget::Class;
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, verdict};
 
 /// The schema that this version writes.
 pub const SCHEMA: &str = "perfbudget.record.v1";
@@ -53,6 +54,10 @@ pub struct Record {
     pub hi_ns: Option<u64>,
     /// Why `lo_ns` and `hi_ns` are what they are, where they are no better than wall.
     pub bounds: Option<String>,
+    /// Whether the gate says that others do its work
+    /// ([`served_elsewhere`](crate::Gate::served_elsewhere)).
+    #[serde(default)]
+    pub served_elsewhere: bool,
     /// The samples of that round in the order taken.
     #[serde(default)]
     pub samples: Vec<SampleTimes>,
@@ -106,19 +111,25 @@ pub struct WallTime {
 }
 
 /// One sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct SampleTimes {
     /// Elapsed time.
     pub wall_ns: u64,
-    /// Time that the measuring thread was runnable but waited for a CPU, where it was read.
+    /// Time that the measuring thread was ready to run but waited for a CPU, and the commands that
+    /// it waited for ([`command_output`](crate::command_output)), where the kernel tells.
     pub run_delay_ns: Option<u64>,
-    /// CPU time of the rest of the process, where it was read.
+    /// CPU time that our other tasks had meanwhile: the process's other threads, and children. Read
+    /// only where there was run delay to set it against.
     pub own_cpu_ns: Option<u64>,
+    /// CPU time that the measuring thread itself had, at least. Read as `own_cpu_ns` is.
+    pub cpu_ns: Option<u64>,
 }
 
 /// One round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct RoundTimes {
     /// Trimmed mean of wall.
@@ -133,6 +144,38 @@ pub struct RoundTimes {
     pub hi_ns: u64,
     /// Median of the upper bound.
     pub hi_median_ns: u64,
+    /// Its samples in the order taken.
+    pub samples: Vec<SampleTimes>,
+    /// What else was read, from which the bounds were made.
+    pub delays: Delays,
+}
+
+/// What was read of a round to know how long others delayed it. Times are nanoseconds of the whole
+/// round, warm-up, setups and drops included.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Delays {
+    /// Run delay of our tasks besides those in the samples, where it is known for all of them.
+    pub other_tasks_delay_ns: Option<u64>,
+    /// CPU time that others had: at most this.
+    pub foreign_cpu_ns: Option<u64>,
+    /// Where that was read.
+    pub foreign_source: Option<String>,
+    /// CPU time that the machine had and our tasks left over: others had no more.
+    pub spare_cpu_ns: Option<u64>,
+    /// Run delay of all tasks of the machine.
+    pub machine_delay_ns: Option<u64>,
+    /// Time that a cgroup's quota kept us from running.
+    pub throttled_ns: u64,
+    /// Time that a hypervisor gave to others, of which it is sure that it fell into the round.
+    pub steal_ns: u64,
+    /// How far the CPU time of a sample's other tasks may lag behind.
+    pub own_cpu_slack_ns: u64,
+    /// CPU time that our other tasks had.
+    pub own_cpu_ns: u64,
+    /// Why nothing is taken out of wall for the upper bound.
+    pub hi_is_wall: Option<String>,
 }
 
 /// The machine and the build that a gate ran on.
@@ -152,6 +195,19 @@ pub struct Host {
     pub cores: usize,
     /// Runnable tasks on average over the last minute, where the system tells.
     pub load_1m: Option<f64>,
+    /// CPUs that a cgroup's quota allows, where there is one.
+    pub quota_cpus: Option<f64>,
+    /// Time that the quota kept us from running while the gate measured. Nanoseconds.
+    pub throttled_ns: Option<u64>,
+    /// Time that a hypervisor gave to others while the gate measured, of all CPUs together, in the
+    /// system's steps (mostly of 10 ms). Nanoseconds.
+    pub steal_ns: Option<u64>,
+    /// Times that the measuring thread left its CPU to wait for something.
+    pub voluntary_switches: Option<u64>,
+    /// Times that it was made to leave it to others.
+    pub involuntary_switches: Option<u64>,
+    /// Whether the gate measured in its turn: no other gate of the machine did at that time.
+    pub alone: Option<bool>,
     /// How the code was built: `opt-level 3`, `debug assertions`, instrumentation.
     pub build: String,
     /// The file system of [`tmpfs_dir`](crate::tmpfs_dir), once a test has asked for one.
@@ -203,6 +259,34 @@ impl Record {
     pub fn headroom(&self) -> Option<f64> {
         let wall = self.wall_ns?.trimmed_mean;
         Some(self.limit_ns? as f64 / (wall.max(1)) as f64)
+    }
+
+    /// The verdict, decided anew from what was read: the samples and delays of each round, the
+    /// limit, the counts. `None` when the record does not hold what that takes.
+    ///
+    /// A stored verdict that is another one was decided by other rules than this version's.
+    #[must_use]
+    pub fn verdict_anew(&self) -> Option<Verdict> {
+        if self.not_measured.is_some() {
+            return Some(Verdict::NotMeasured);
+        }
+        match self.tier {
+            1 => {
+                let limit = Duration::from_nanos(self.limit_ns?);
+                let figures: Vec<_> = self
+                    .rounds
+                    .iter()
+                    .filter(|round| !round.samples.is_empty())
+                    .map(|round| bounds::figures(&round.samples, &round.delays))
+                    .collect();
+                (figures.len() == self.rounds.len())
+                    .then(|| verdict(&figures, limit))
+                    .flatten()
+            }
+            2 if self.expected == self.counts => Some(Verdict::Exact),
+            2 => Some(Verdict::Differs),
+            _ => None,
+        }
     }
 
     /// The name of the gate's file in the directory of its run.

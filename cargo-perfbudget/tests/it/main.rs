@@ -1,6 +1,7 @@
 //! The command as a user meets it: its table, its files and its exit codes.
 
 mod calibrate;
+mod observe;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,6 +1,7 @@
 //! Gates as a user's tests meet them.
 
 mod auto;
+mod busy;
 mod child;
 mod counts;
 mod names;

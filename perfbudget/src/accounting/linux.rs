@@ -1,0 +1,468 @@
+//! Linux: run delay from `/proc`, CPU time from the CPU clocks.
+//!
+//! # The order of reading
+//!
+//! A system call ends with a switch to another task where one is due. A reading can therefore be
+//! followed by a wait that it does not see and the timer sees (or the other way round). Each
+//! reading of run delay stands between two times, and what it says to have passed outside the
+//! timer's two times is not counted as passed inside: so much run delay is given up, which is
+//! microseconds where nothing happened.
+//!
+//! Before an operation: CPU time of reaped children, of the process, `schedstat`, start. After it:
+//! end, `schedstat`, and where there was run delay the CPU times of thread, process and children.
+//! The process's clock brings the books of the calling thread up to date, so that the CPU time in
+//! `schedstat` is that of the same moment.
+
+mod clocks;
+mod machine;
+mod process;
+mod schedstat;
+mod tasks;
+
+use std::cell::Cell;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Evidence, RoundReadings};
+use crate::child;
+use crate::record::{Delays, Nanoseconds, SampleTimes, nanoseconds};
+use machine::{Machine, Reading};
+use schedstat::Schedstat;
+use tasks::Tasks;
+
+pub(crate) use process::{memory_file, wait_with_usage};
+pub(crate) use schedstat::Schedstat as TaskBooks;
+
+/// CPU time that two sums of the same tasks may differ by, since they are not read at once; a
+/// thread that comes and goes takes more.
+const SLACK_NS: u64 = 50_000;
+
+/// The readings of a gate, on the thread that made it.
+#[derive(Debug)]
+pub(crate) struct Accounting {
+    /// The measuring thread's, or why there is none.
+    schedstat: Result<Schedstat, String>,
+    machine: Machine,
+    served_elsewhere: bool,
+    had_children: bool,
+    first: Reading,
+    first_switches: Option<(u64, u64)>,
+    round: Option<RoundStart>,
+    /// Why wall is the round's upper bound.
+    hi_is_wall: Cell<Option<&'static str>>,
+    /// CPU time of the round's commands that were waited for with their figures.
+    commands_cpu: Cell<u64>,
+    /// Whether a command of the round had more tasks than one, whose run delay is not known.
+    commands_hide: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct RoundStart {
+    time: Instant,
+    tasks: Tasks,
+    process: Option<u64>,
+    thread: Option<u64>,
+    children: Option<u64>,
+    had_children: bool,
+    machine: Reading,
+}
+
+/// The readings before an operation.
+pub(crate) struct Before {
+    time: Instant,
+    children: Option<u64>,
+    process: Option<u64>,
+    thread: Option<schedstat::Times>,
+}
+
+const CHILD: &str = "a child process was still running, or was not waited for";
+const CLOCKS: &str = "a CPU clock went backwards or could not be read";
+
+impl Accounting {
+    pub(crate) fn new(served_elsewhere: bool) -> Self {
+        tasks::let_the_main_thread_sleep();
+        let machine = Machine::open();
+        Self {
+            schedstat: own_schedstat(),
+            first: machine.read(),
+            machine,
+            served_elsewhere,
+            had_children: clocks::has_children(),
+            first_switches: clocks::switches(),
+            round: None,
+            hi_is_wall: Cell::new(None),
+            commands_cpu: Cell::new(0),
+            commands_hide: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn begin_round(&mut self) {
+        self.hi_is_wall.set(None);
+        self.commands_cpu.set(0);
+        self.commands_hide.set(false);
+        if self.served_elsewhere {
+            self.hi_is_wall
+                .set(Some("others do its work (served_elsewhere)"));
+        } else if clocks::children_vanish() {
+            self.hi_is_wall
+                .set(Some("SIGCHLD is ignored: CPU time of children is lost"));
+        }
+        // Ours begin after the machine's, and end before: others never seem to have had less.
+        let time = Instant::now();
+        let tasks = Tasks::read();
+        _ = clocks::process_cpu();
+        let machine = self.machine.read();
+        self.round = Some(RoundStart {
+            time,
+            tasks,
+            machine,
+            had_children: clocks::has_children(),
+            children: clocks::children_cpu(),
+            process: clocks::process_cpu(),
+            thread: clocks::thread_cpu(),
+        });
+    }
+
+    pub(crate) fn before(&mut self) -> Before {
+        let Ok(schedstat) = &self.schedstat else {
+            return Before {
+                time: Instant::now(),
+                children: None,
+                process: None,
+                thread: None,
+            };
+        };
+        child::reset();
+        Before {
+            time: Instant::now(),
+            children: clocks::children_cpu(),
+            process: clocks::process_cpu(),
+            thread: schedstat.read(),
+        }
+    }
+
+    pub(crate) fn after(&mut self, before: &Before, start: Instant, end: Instant) -> SampleTimes {
+        let wall_ns = nanoseconds(end.saturating_duration_since(start));
+        let by_wall = SampleTimes {
+            wall_ns,
+            ..SampleTimes::default()
+        };
+        let Ok(schedstat) = &self.schedstat else {
+            return by_wall;
+        };
+        let after = schedstat.read();
+        let read = Instant::now();
+        let commands = child::take();
+        self.commands_cpu
+            .set(self.commands_cpu.get() + commands.cpu_ns);
+        if commands.hides_tasks {
+            self.commands_hide.set(true);
+        }
+        let (Some(thread), Some(after)) = (before.thread, after) else {
+            return by_wall;
+        };
+        let outside = nanoseconds(start.saturating_duration_since(before.time))
+            + nanoseconds(read.saturating_duration_since(end));
+        let run_delay = match run_delay(thread, after, outside) {
+            None => return self.by_wall_for(CLOCKS, by_wall),
+            Some(own) => own + commands.run_delay_ns,
+        };
+        if run_delay == 0 {
+            return SampleTimes {
+                run_delay_ns: Some(0),
+                ..by_wall
+            };
+        }
+        let cpu = CpuTimes {
+            // First: what passes until the next adds to others', not to its own.
+            thread: difference(Some(thread.cpu), clocks::thread_cpu()),
+            process: difference(before.process, clocks::process_cpu()),
+            children: difference(before.children, clocks::children_cpu()),
+        };
+        let outside = outside + nanoseconds(read.elapsed());
+        if clocks::has_children() {
+            self.hi_is_wall.set(Some(CHILD));
+        }
+        match cpu.of_others_and_own(&commands, outside) {
+            None => self.by_wall_for(CLOCKS, by_wall),
+            Some((others, own)) => SampleTimes {
+                wall_ns,
+                run_delay_ns: Some(run_delay),
+                own_cpu_ns: Some(others),
+                cpu_ns: Some(own),
+            },
+        }
+    }
+
+    fn by_wall_for(&self, why: &'static str, sample: SampleTimes) -> SampleTimes {
+        self.hi_is_wall.set(Some(why));
+        sample
+    }
+
+    /// What the round's readings come to. With `probe`, the time that an operation takes, also
+    /// looks whether other threads go on when the last one is over.
+    pub(crate) fn end_round(&mut self, probe: Option<Duration>) -> RoundReadings {
+        let Some(first) = self.round.take() else {
+            return RoundReadings::default();
+        };
+        let tasks = Tasks::read();
+        let process = clocks::process_cpu();
+        let thread = clocks::thread_cpu();
+        let children = clocks::children_cpu();
+        let machine = self.machine.read();
+        let elapsed = nanoseconds(first.time.elapsed());
+        let has_children = clocks::has_children();
+
+        let change = tasks.change_since(&first.tasks);
+        let of_process = difference(first.process, process);
+        let of_children = difference(first.children, children);
+        let of_thread = difference(first.thread, thread);
+        let of_threads = of_process
+            .zip(of_thread)
+            .map(|(all, own)| all.saturating_sub(own));
+        if of_threads.is_none() || of_children.is_none() {
+            self.hi_is_wall.set(Some(CLOCKS));
+        }
+        let of_threads = of_threads.unwrap_or(0);
+        let of_children = of_children.unwrap_or(0);
+        if has_children {
+            self.hi_is_wall.set(Some(CHILD));
+        }
+        let throttled = machine.throttled.saturating_sub(first.machine.throttled);
+        if throttled > 0 && of_threads + of_children > SLACK_NS {
+            self.hi_is_wall
+                .set(Some("a quota stopped its cgroup while its other tasks ran"));
+        }
+
+        // A thread that came and went, a child without figures, a server: nobody can tell how long
+        // they waited.
+        let is_all_known = !self.served_elsewhere
+            && of_threads <= change.cpu + SLACK_NS
+            && of_children <= self.commands_cpu.get() + SLACK_NS
+            && !self.commands_hide.get()
+            && !has_children;
+        // A child from before the round may bring CPU time of before it.
+        let own = of_process
+            .filter(|_| of_children == 0 || !first.had_children)
+            .map(|ours| ours + of_children);
+        let capacity = elapsed.saturating_mul(clocks::online_cpus());
+        let foreign = own.and_then(|own| {
+            self.machine
+                .foreign(&first.machine, &machine, capacity, own)
+        });
+        let delays = Delays {
+            other_tasks_delay_ns: change.run_delay.filter(|_| is_all_known),
+            foreign_cpu_ns: foreign.as_ref().map(|foreign| foreign.ns),
+            foreign_source: foreign.map(|foreign| foreign.source.to_owned()),
+            spare_cpu_ns: own.map(|own| capacity.saturating_sub(own)),
+            machine_delay_ns: difference(first.machine.run_delay, machine.run_delay),
+            throttled_ns: throttled,
+            steal_ns: self.machine.sure_steal(&first.machine, &machine),
+            own_cpu_slack_ns: of_threads.min(clocks::tick()),
+            own_cpu_ns: of_threads + of_children,
+            hi_is_wall: self.hi_is_wall.get().map(str::to_owned),
+        };
+        let out_of_sight = probe
+            .filter(|_| of_threads > SLACK_NS)
+            .and_then(|each| goes_on(&tasks, each))
+            .or_else(|| (has_children && !self.had_children).then(|| CHILD.to_owned()));
+        RoundReadings {
+            why_wall: self
+                .schedstat
+                .as_ref()
+                .err()
+                .cloned()
+                .or_else(|| delays.hi_is_wall.clone()),
+            delays,
+            out_of_sight,
+        }
+    }
+
+    pub(crate) fn evidence(&self) -> Evidence {
+        let last = self.machine.read();
+        let switches = self.first_switches.zip(clocks::switches());
+        Evidence {
+            quota_cpus: self.machine.quota_cpus(),
+            throttled_ns: self
+                .machine
+                .quota_cpus()
+                .map(|_| last.throttled.saturating_sub(self.first.throttled)),
+            steal_ns: self.machine.steal(&self.first, &last),
+            voluntary_switches: switches.map(|(first, last)| last.0.saturating_sub(first.0)),
+            involuntary_switches: switches.map(|(first, last)| last.1.saturating_sub(first.1)),
+        }
+    }
+}
+
+/// Run delay between two readings, less what may have passed outside the timer.
+fn run_delay(before: schedstat::Times, after: schedstat::Times, outside: u64) -> Option<u64> {
+    let waited = after.run_delay.checked_sub(before.run_delay)?;
+    Some(waited.saturating_sub(outside))
+}
+
+/// CPU time between the first and the last reading of a sample.
+struct CpuTimes {
+    thread: Option<u64>,
+    process: Option<u64>,
+    children: Option<u64>,
+}
+
+impl CpuTimes {
+    /// Of our tasks that are not accounted for otherwise, at most; and of the measuring thread (or
+    /// the command that it waited for) inside the timer, at least.
+    fn of_others_and_own(&self, commands: &child::Figures, outside: u64) -> Option<(u64, u64)> {
+        let thread = self.thread?;
+        // A command whose own waiting is counted did not delay itself.
+        let others =
+            (self.process? + self.children?).saturating_sub(thread + commands.main_task_cpu_ns);
+        let own = thread
+            .saturating_sub(outside)
+            .max(commands.main_task_cpu_ns);
+        Some((others, own))
+    }
+}
+
+fn difference(first: Option<u64>, last: Option<u64>) -> Option<u64> {
+    last?.checked_sub(first?)
+}
+
+/// The measuring thread's books.
+fn own_schedstat() -> Result<Schedstat, String> {
+    const PATH: &str = "/proc/thread-self/schedstat";
+    let schedstat = Schedstat::open(PATH).map_err(|error| format!("no {PATH}: {error}"))?;
+    // A thread that reads this has had a CPU. Kernels without these books show zeros.
+    _ = clocks::process_cpu();
+    match schedstat.read() {
+        Some(times) if times.cpu > 0 => Ok(schedstat),
+        Some(_) => Err(format!(
+            "{PATH} is all zeros: the kernel keeps no such books"
+        )),
+        None => Err(format!("{PATH} can't be read")),
+    }
+}
+
+/// Whether other threads have a CPU when the operations are over: which, and how much of it.
+///
+/// Pools look for more work for some microseconds before they sleep; that is not meant.
+fn goes_on(before: &Tasks, each: Duration) -> Option<String> {
+    const LEAST: Duration = Duration::from_micros(100);
+    let window = each.clamp(2 * LEAST, Duration::from_millis(1));
+    let begin = Instant::now();
+    thread::sleep(window);
+    let after = Tasks::read();
+    let elapsed = begin.elapsed();
+    let (name, cpu) = after.busiest_since(before)?;
+    (cpu > nanoseconds(LEAST.max(each / 10))).then(|| {
+        format!(
+            "its thread {name:?} had a CPU for {} of the {} after the last operation was over",
+            Nanoseconds(cpu),
+            Nanoseconds(nanoseconds(elapsed))
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schedstat::Times;
+
+    const MS: u64 = 1_000_000;
+
+    fn times(run_delay: u64) -> Times {
+        Times { cpu: 0, run_delay }
+    }
+
+    #[test]
+    fn waiting_that_may_have_been_outside_the_timer_is_given_up() {
+        assert_eq!(run_delay(times(5 * MS), times(9 * MS), 0), Some(4 * MS));
+        assert_eq!(run_delay(times(5 * MS), times(9 * MS), 3 * MS), Some(MS));
+        assert_eq!(run_delay(times(5 * MS), times(9 * MS), 7 * MS), Some(0));
+    }
+
+    #[test]
+    fn books_that_go_backwards_tell_nothing() {
+        assert_eq!(run_delay(times(5 * MS), times(4 * MS), 0), None);
+        assert_eq!(difference(Some(5), Some(4)), None);
+        assert_eq!(difference(None, Some(4)), None);
+        assert_eq!(difference(Some(4), Some(6)), Some(2));
+        let cpu = CpuTimes {
+            thread: None,
+            process: Some(1),
+            children: Some(1),
+        };
+        assert_eq!(cpu.of_others_and_own(&child::Figures::default(), 0), None);
+    }
+
+    #[test]
+    fn others_are_the_process_and_its_children_without_whose_waiting_is_counted() {
+        let cpu = CpuTimes {
+            thread: Some(5 * MS),
+            process: Some(7 * MS),
+            children: Some(10 * MS),
+        };
+        let none = child::Figures::default();
+        assert_eq!(cpu.of_others_and_own(&none, MS), Some((12 * MS, 4 * MS)));
+        let command = child::Figures {
+            main_task_cpu_ns: 9 * MS,
+            ..none
+        };
+        assert_eq!(cpu.of_others_and_own(&command, MS), Some((3 * MS, 9 * MS)));
+    }
+
+    /// A container that hides it, and no `/proc` at all.
+    #[test]
+    fn without_books_wall_is_both_bounds_and_the_reason_is_said() {
+        let mut accounting = Accounting {
+            schedstat: Err("no /proc/thread-self/schedstat: hidden".into()),
+            ..Accounting::new(false)
+        };
+        accounting.begin_round();
+        let before = accounting.before();
+        let start = Instant::now();
+        let end = start + Duration::from_millis(2);
+        let sample = accounting.after(&before, start, end);
+        assert_eq!((sample.wall_ns, sample.run_delay_ns), (2 * MS, None));
+        // The wall clock, too, may go backwards.
+        let sample = accounting.after(&before, end, start);
+        assert_eq!(sample.wall_ns, 0);
+        let readings = accounting.end_round(None);
+        let why = readings.why_wall.unwrap_or_default();
+        assert!(why.ends_with("schedstat: hidden"), "{why}");
+    }
+
+    /// CPU time of this thread, by the same clock that the kernel's books go by.
+    fn burn(cpu_ns: u64) {
+        let end = clocks::thread_cpu().expect("a clock") + cpu_ns;
+        while clocks::thread_cpu().expect("a clock") < end {}
+    }
+
+    #[test]
+    fn other_threads_of_the_process_are_known_while_they_live() {
+        let (to_worker, work) = std::sync::mpsc::channel();
+        let (done, finished) = std::sync::mpsc::channel();
+        let worker = thread::spawn(move || {
+            for cpu_ns in work {
+                burn(cpu_ns);
+                done.send(()).expect("the test waits");
+            }
+        });
+        to_worker.send(MS).expect("the worker waits");
+        finished.recv().expect("the worker works");
+        let before = Tasks::read();
+        let of_process = clocks::process_cpu();
+        to_worker.send(20 * MS).expect("the worker waits");
+        finished.recv().expect("the worker works");
+        let change = Tasks::read().change_since(&before);
+        let of_process = difference(of_process, clocks::process_cpu()).expect("a clock");
+        // Other tests' threads are in it, too.
+        assert!(change.cpu >= 20 * MS, "{change:?}");
+        assert!(of_process >= 20 * MS, "{of_process}");
+        drop(to_worker);
+        worker.join().expect("the worker ends");
+        assert_eq!(
+            Tasks::read().change_since(&before).run_delay,
+            None,
+            "a thread has ended: its waiting is not known"
+        );
+    }
+}

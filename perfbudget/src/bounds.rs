@@ -1,0 +1,237 @@
+//! Bounds on the time that is the code's own doing, from what was read of a round.
+//!
+//! The kernel says how long a thread was ready to run and waited for a CPU (*run delay*). That
+//! alone is no excuse: code that starts eight busy threads delays itself. So:
+//!
+//! - **hi**: of a sample's run delay, what exceeds the CPU time of our other tasks was caused by
+//!   others, as ours can't have held a CPU for longer than they ran: `hi = wall − max(0, run delay
+//!   − own)`, and never less than the CPU time that the measuring thread itself took.
+//! - **lo**: what others may still have delayed in the round, hidden in `hi`, has four upper
+//!   limits: the run delay of our tasks that is not taken out yet, where it is known for all of
+//!   them; the CPU time that others had; the CPU time that ours left over; the run delay of all
+//!   tasks of the machine. The least of those that are known, and the time that no task could run
+//!   (throttled, stolen), is a budget that an advocate of the code may take from any samples. lo is
+//!   the least trimmed mean and the least median that can be reached with it.
+//!
+//! For single-threaded code the first limit is next to nothing: lo is hi.
+
+use std::time::Duration;
+
+use crate::record::{Delays, SampleTimes};
+use crate::statistics;
+use crate::verdict::{Centre, RoundFigures};
+
+/// A round's wall and bounds. Both are wall where a sample has no run delay.
+pub(crate) fn figures(samples: &[SampleTimes], delays: &Delays) -> RoundFigures {
+    let walls: Vec<Duration> = samples
+        .iter()
+        .map(|sample| Duration::from_nanos(sample.wall_ns))
+        .collect();
+    let wall = centre(&walls);
+    let Some(bounds) = samples
+        .iter()
+        .map(|sample| hi_and_rest(sample, delays))
+        .collect::<Option<Vec<(Duration, u64)>>>()
+    else {
+        return RoundFigures {
+            wall,
+            lo: wall,
+            hi: wall,
+        };
+    };
+    let his: Vec<Duration> = bounds.iter().map(|(hi, _)| *hi).collect();
+    let rest = bounds.iter().map(|(_, rest)| *rest).sum();
+    let budget = Duration::from_nanos(hidden_delay(rest, delays));
+    RoundFigures {
+        wall,
+        lo: Centre {
+            trimmed_mean: statistics::least_trimmed_mean(&his, budget),
+            median: statistics::least_median(&his, budget),
+        },
+        hi: centre(&his),
+    }
+}
+
+fn centre(samples: &[Duration]) -> Centre {
+    Centre {
+        trimmed_mean: statistics::trimmed_mean(samples),
+        median: statistics::median(samples),
+    }
+}
+
+/// A sample's upper bound, and the run delay that it still has inside.
+fn hi_and_rest(sample: &SampleTimes, delays: &Delays) -> Option<(Duration, u64)> {
+    let wall = sample.wall_ns;
+    let run_delay = sample.run_delay_ns?.min(wall);
+    let excused = if delays.hi_is_wall.is_some() {
+        0
+    } else {
+        // What was not read is not needed: without run delay there is nothing to set it against.
+        let own = sample
+            .own_cpu_ns
+            .unwrap_or(0)
+            .saturating_add(delays.own_cpu_slack_ns);
+        run_delay
+            .saturating_sub(own)
+            .min(wall.saturating_sub(sample.cpu_ns.unwrap_or(0)))
+    };
+    Some((
+        Duration::from_nanos(wall - excused),
+        run_delay.saturating_sub(excused),
+    ))
+}
+
+/// How long others may have delayed the round beyond what is taken out: nanoseconds.
+fn hidden_delay(rest: u64, delays: &Delays) -> u64 {
+    let ours = delays
+        .other_tasks_delay_ns
+        .map(|others| others.saturating_add(rest));
+    [
+        ours,
+        delays.foreign_cpu_ns,
+        delays.spare_cpu_ns,
+        delays.machine_delay_ns,
+    ]
+    .into_iter()
+    .flatten()
+    .min()
+    .unwrap_or(u64::MAX)
+    .saturating_add(delays.throttled_ns)
+    .saturating_add(delays.steal_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn sample(wall: u64, run_delay: u64, own_cpu: u64) -> SampleTimes {
+        SampleTimes {
+            wall_ns: wall * MS,
+            run_delay_ns: Some(run_delay * MS),
+            own_cpu_ns: Some(own_cpu * MS),
+            cpu_ns: Some(0),
+        }
+    }
+
+    /// Of a round with the same sample eleven times: lo and hi in milliseconds. It takes nine
+    /// samples to lower the trimmed mean, so that a ninth of a budget is what lo loses.
+    fn lo_hi(sample: SampleTimes, delays: &Delays) -> (u64, u64) {
+        let figures = figures(&[sample; 11], delays);
+        // Six are enough to lower the median.
+        assert!(figures.lo.median <= figures.lo.trimmed_mean);
+        assert_eq!(figures.hi.trimmed_mean, figures.hi.median);
+        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap();
+        (ms(figures.lo.trimmed_mean), ms(figures.hi.trimmed_mean))
+    }
+
+    /// The measuring thread is the only one, and all is known of it.
+    fn single_threaded() -> Delays {
+        Delays {
+            other_tasks_delay_ns: Some(0),
+            foreign_cpu_ns: Some(9_000 * MS),
+            spare_cpu_ns: Some(9_000 * MS),
+            ..Delays::default()
+        }
+    }
+
+    #[test]
+    fn waiting_behind_others_is_taken_out_of_both() {
+        assert_eq!(lo_hi(sample(74, 60, 0), &single_threaded()), (14, 14));
+    }
+
+    /// design: 8 busy threads of its own beside a 14 ms operation: wall 74, run delay 60.
+    #[test]
+    fn waiting_behind_its_own_threads_is_its_own_doing() {
+        let delays = Delays {
+            foreign_cpu_ns: Some(0),
+            ..single_threaded()
+        };
+        assert_eq!(lo_hi(sample(74, 60, 120), &delays), (74, 74));
+    }
+
+    #[test]
+    fn what_both_may_have_caused_is_between_the_bounds() {
+        // 60 of waiting, of which its own threads can explain 20 and others the rest.
+        let (lo, hi) = lo_hi(sample(74, 60, 20), &single_threaded());
+        assert_eq!(hi, 34);
+        // 20 in each sample are in doubt: 24.4 for each of nine.
+        assert_eq!(lo, 9);
+    }
+
+    #[test]
+    fn others_cannot_have_delayed_it_for_longer_than_they_ran() {
+        let delays = Delays {
+            other_tasks_delay_ns: None,
+            foreign_cpu_ns: Some(9 * MS),
+            ..single_threaded()
+        };
+        assert_eq!(lo_hi(sample(15, 0, 0), &delays), (14, 15));
+        let nothing_left_over = Delays {
+            spare_cpu_ns: Some(0),
+            ..delays.clone()
+        };
+        assert_eq!(lo_hi(sample(15, 0, 0), &nothing_left_over), (15, 15));
+        let nobody_waited = Delays {
+            machine_delay_ns: Some(0),
+            ..delays
+        };
+        assert_eq!(lo_hi(sample(15, 0, 0), &nobody_waited), (15, 15));
+    }
+
+    #[test]
+    fn when_nothing_is_known_of_others_there_is_no_lower_bound() {
+        assert_eq!(lo_hi(sample(15, 0, 0), &Delays::default()), (0, 15));
+    }
+
+    #[test]
+    fn throttled_and_stolen_time_are_no_ones_doing() {
+        let delays = Delays {
+            throttled_ns: 9 * MS,
+            steal_ns: 9 * MS,
+            ..single_threaded()
+        };
+        assert_eq!(lo_hi(sample(15, 0, 0), &delays), (13, 15));
+    }
+
+    #[test]
+    fn work_that_others_do_for_it_leaves_wall_as_its_upper_bound() {
+        let delays = Delays {
+            hi_is_wall: Some("served elsewhere".into()),
+            foreign_cpu_ns: Some(18 * MS),
+            ..single_threaded()
+        };
+        assert_eq!(lo_hi(sample(74, 60, 0), &delays), (72, 74));
+    }
+
+    #[test]
+    fn the_time_that_the_thread_ran_is_its_own() {
+        let contradicting = SampleTimes {
+            cpu_ns: Some(50 * MS),
+            ..sample(74, 60, 0)
+        };
+        assert_eq!(lo_hi(contradicting, &single_threaded()).1, 50);
+    }
+
+    #[test]
+    fn the_slack_of_clocks_that_lag_counts_as_its_own() {
+        let delays = Delays {
+            own_cpu_slack_ns: 4 * MS,
+            ..single_threaded()
+        };
+        assert_eq!(lo_hi(sample(74, 60, 10), &delays).1, 28);
+    }
+
+    #[test]
+    fn without_run_delay_both_are_wall() {
+        let unknown = SampleTimes {
+            run_delay_ns: None,
+            ..sample(74, 0, 0)
+        };
+        let mut samples = [sample(74, 60, 0); 11];
+        samples[5] = unknown;
+        let figures = figures(&samples, &single_threaded());
+        assert_eq!((figures.lo, figures.hi), (figures.wall, figures.wall));
+    }
+}
