@@ -21,9 +21,10 @@ use perfbudget::record::{Host, Nanoseconds};
 use serde::{Deserialize, Serialize};
 use toml_edit::{Decor, DocumentMut, Item, Table, TableLike, Value};
 
-/// Odd, so that the median is one of them.
-const PROCESSES: usize = 11;
-/// Scores of processes that differ by more, from the least to the largest, are warned about.
+/// Over a second or two: a virtual machine's neighbours come and go. Odd, so that the median is one
+/// of them.
+const PROCESSES: usize = 31;
+/// When the middle half of the processes' scores is wider than this, they are warned about.
 const SPREAD_PERCENT_MAX: f64 = 15.0;
 /// Runnable tasks for each CPU above which the machine is called busy.
 const LOAD_PER_CORE_MAX: f64 = 0.5;
@@ -99,7 +100,7 @@ struct Calibration {
     written: bool,
     machine: Scores,
     processes: usize,
-    /// From the least to the largest of the processes' scores, over their median.
+    /// From the first to the third quartile of the processes' scores, over their median.
     spread_percent: Spread,
     warnings: Vec<String>,
 }
@@ -212,16 +213,14 @@ fn calibration(file: PathBuf, times: &[Times], host: &Host, observed: String) ->
     }
 }
 
-/// The median in microseconds, to the tenth, and the range over it in per cent, to the tenth.
+/// The median in microseconds and the width of the middle half over it in per cent, to the tenth.
 #[expect(clippy::cast_precision_loss, reason = "four digits of it count")]
 fn score_and_spread(mut nanoseconds: Vec<u64>) -> (f64, f64) {
     nanoseconds.sort_unstable();
-    let [Some(least), Some(largest)] = [nanoseconds.first(), nanoseconds.last()] else {
-        return (0.0, 0.0);
-    };
-    let median = nanoseconds[nanoseconds.len() / 2].max(1) as f64;
+    let at_quarter = |quarter: usize| nanoseconds[(nanoseconds.len() - 1) * quarter / 4];
+    let median = at_quarter(2).max(1) as f64;
     let to_the_tenth = |number: f64| (number * 10.0).round() / 10.0;
-    let spread = (largest - least) as f64 / median * 100.0;
+    let spread = (at_quarter(3) - at_quarter(1)) as f64 / median * 100.0;
     // A machine of the far future has no score of zero.
     (to_the_tenth(median / 1e3).max(0.1), to_the_tenth(spread))
 }
@@ -231,8 +230,8 @@ fn warnings(spread: Spread, host: &Host) -> Vec<String> {
     for (name, percent) in [("cpu", spread.cpu), ("process", spread.process)] {
         if percent > SPREAD_PERCENT_MAX {
             warnings.push(format!(
-                "the {name} scores of the processes differ by {percent:.1} %: run it again on a \
-                 quiet machine"
+                "the {name} scores differ by {percent:.1} % in the middle half of the processes: \
+                 run it again on a quiet machine"
             ));
         }
     }
@@ -481,7 +480,7 @@ mod tests {
         host
     }
 
-    fn calibration_of(cpu_us: [u64; 3], host: &Host) -> Calibration {
+    fn calibration_of(cpu_us: [u64; 5], host: &Host) -> Calibration {
         let times = cpu_us.map(|cpu_us| Times {
             cpu_ns: cpu_us * 1000,
             process_ns: 640_049,
@@ -492,7 +491,7 @@ mod tests {
 
     #[test]
     fn a_score_is_the_median_in_microseconds() {
-        let calibration = calibration_of([1500, 1431, 1430], &host());
+        let calibration = calibration_of([1900, 1500, 1431, 1000, 1430], &host());
         let scores = &calibration.machine;
         assert!((scores.cpu_score - 1431.0).abs() < 1e-9);
         assert!((scores.process_score - 640.0).abs() < 1e-9);
@@ -505,12 +504,12 @@ mod tests {
     fn a_busy_machine_and_a_large_spread_are_warned_about() {
         let mut busy = host();
         busy.load_1m = Some(1.5);
-        let mut calibration = calibration_of([1430, 1650, 1400], &busy);
+        let mut calibration = calibration_of([1430, 1650, 1400, 1000, 1900], &busy);
         calibration.written = true;
         insta::assert_snapshot!(shown(&calibration));
         busy.load_1m = Some(1.0);
         assert!(
-            calibration_of([1430, 1640, 1430], &busy)
+            calibration_of([1430, 1640, 1430, 1000, 1900], &busy)
                 .warnings
                 .is_empty()
         );

@@ -5,24 +5,36 @@
 //! [`perfbudget.toml`](crate::config). There are two works, because machines differ in two ways:
 //!
 //! - **cpu**, for [`Warm`](crate::Class::Warm) gates: integer arithmetic, hashing, unpredictable
-//!   branches and memory within a second-level cache (128 KiB), some 1.5 ms. The least of 11 runs
+//!   branches and memory within a second-level cache (128 KiB), 1.4 ms. The least of 11 runs
 //!   after a warm-up, in CPU time of the thread where the platform has such a clock, so that
 //!   waiting for a CPU is not in it.
 //! - **process**, for [`Cold`](crate::Class::Cold) gates: a program that does nothing is started and
 //!   waited for (`true` on Unix, `cmd /d /c exit 0` on Windows). The least of 21 elapsed times
 //!   after a warm-up.
 //!
-//! Each is done once a process, when it is first asked for.
+//! Each is done once a process, when it is first asked for; some 20 ms.
+//!
+//! How far they differ from one process to the next (AMD EPYC, 2 cores of a virtual machine,
+//! 2026-11-21): the middle half of the cpu times lies within 1 %, idle and beside 8 busy processes,
+//! where their median is 2 % larger; that of the process times within 8 %, and within 24 % beside 8
+//! busy processes, where their median is 19 % larger. There were idle minutes in which the machine
+//! itself was slower, by 14 and 24 %. docs/perf-budget-suite.md has the figures.
 //!
 //! It is not a benchmark of machines: memory bandwidth, vector units, disks and the number of CPUs
 //! are not in it.
 
+#[cfg(unix)]
 use std::env;
 use std::error::Error;
 use std::fmt;
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+#[cfg(any(unix, windows))]
+use std::path::Path;
+#[cfg(unix)]
+use std::path::PathBuf;
+use std::process::Command;
+#[cfg(any(unix, windows))]
+use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 

@@ -107,7 +107,7 @@ mod timed {
         let output = calibrate(&member, &["--json"]);
         let json: Value = serde_json::from_str(&out(&output)).expect("JSON alone on stdout");
         assert_eq!(json["written"], true);
-        assert_eq!(json["processes"], 11);
+        assert_eq!(json["processes"], 31);
         let text = std::fs::read_to_string(&file).expect("read");
         assert!(text.ends_with("\n[policy] # ours\n"), "{text}");
         let machine = Config::read(&file)
