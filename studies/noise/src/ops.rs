@@ -34,8 +34,10 @@ pub enum Op {
     Worker,
     /// Work on a thread started for it.
     Spawn,
-    /// Work in a child process.
+    /// Work in a child process, waited for by std.
     Child,
+    /// The same by `perfbudget::command_status`, which reads what the child waited for.
+    Command,
     /// Eight threads that compute, on however few cores, beside the measuring thread that
     /// computes too.
     Threads,
@@ -46,7 +48,7 @@ const OWN_THREADS: u64 = 8;
 
 impl Op {
     /// All, in the order of tables.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Cpu,
         Self::Alloc,
         Self::Sleep,
@@ -54,6 +56,7 @@ impl Op {
         Self::Worker,
         Self::Spawn,
         Self::Child,
+        Self::Command,
         Self::Threads,
     ];
 
@@ -68,6 +71,7 @@ impl Op {
             Self::Worker => "worker",
             Self::Spawn => "spawn",
             Self::Child => "child",
+            Self::Command => "command",
             Self::Threads => "threads",
         }
     }
@@ -83,6 +87,7 @@ impl Op {
             Self::Worker => "a worker thread",
             Self::Spawn => "a thread per operation",
             Self::Child => "a child process",
+            Self::Command => "… by command_status",
             Self::Threads => "own busy threads",
         }
     }
@@ -91,9 +96,15 @@ impl Op {
     #[must_use]
     pub const fn class(self) -> Class {
         match self {
-            Self::Child => Class::Cold,
+            Self::Child | Self::Command => Class::Cold,
             _ => Class::Warm,
         }
+    }
+
+    /// Whether it can be as short as that: starting a process takes its time.
+    #[must_use]
+    pub fn can_take(self, ms: u32) -> bool {
+        ms > 1 || self.class() == Class::Warm
     }
 
     /// Whether all of it happens on the measuring thread.
@@ -134,7 +145,8 @@ impl Op {
                 }),
                 None,
             ),
-            Self::Child => (Box::new(child(amount)), None),
+            Self::Child => (Box::new(child(amount, Command::status)), None),
+            Self::Command => (Box::new(child(amount, perfbudget::command_status)), None),
             Self::Threads => (Box::new(move || compete(amount)), None),
         };
         Prepared {
@@ -251,7 +263,8 @@ fn worker(amount: u64) -> Running {
     (Box::new(run), Some(worker))
 }
 
-fn child(amount: u64) -> impl FnMut() {
+/// `run` is how a child process is waited for inside the clock.
+fn child(amount: u64, run: fn(&mut Command) -> io::Result<ExitStatus>) -> impl FnMut() {
     let program = program();
     move || {
         let mut command = Command::new(&program);
@@ -260,15 +273,9 @@ fn child(amount: u64) -> impl FnMut() {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let status = run_command(&mut command).expect("a child process");
+        let status = run(&mut command).expect("a child process");
         assert!(status.success(), "the child process ended with {status}");
     }
-}
-
-/// How a child process is run inside the clock: the one place to change when perfbudget has a
-/// helper for commands.
-fn run_command(command: &mut Command) -> io::Result<ExitStatus> {
-    command.status()
 }
 
 fn compete(amount: u64) {
@@ -297,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_operation_in_the_process_runs_more_than_once_and_ends() {
-        for op in Op::ALL.into_iter().filter(|op| *op != Op::Child) {
+        for op in Op::ALL.into_iter().filter(|op| op.class() == Class::Warm) {
             let mut prepared = op.prepare(1000);
             prepared.run();
             prepared.run();

@@ -78,9 +78,9 @@ fn grid(quick: bool) -> Vec<Cell> {
         for ms in [1, 5, 20] {
             for load in Load::ALL {
                 for variant in Variant::ALL {
-                    let left_out = (op == Op::Child && ms == 1)
+                    let left_out = !op.can_take(ms)
                         || (ms == 20 && (quick || !has_20_ms(variant, load)))
-                        || (quick && matches!(op, Op::Alloc | Op::Worker | Op::Spawn));
+                        || (quick && matches!(op, Op::Alloc | Op::Worker | Op::Spawn | Op::Child));
                     let cell = Cell {
                         op,
                         ms,
@@ -104,7 +104,7 @@ fn estimated(quick: bool) -> Vec<(Op, Load, u32)> {
         .into_iter()
         .map(|load| (Op::Cpu, load, every_load))
         .collect();
-    for op in [Op::Sleep, Op::Worker, Op::Threads] {
+    for op in [Op::Sleep, Op::Threads] {
         for load in [Load::Idle, Load::Busy4] {
             estimates.push((op, load, few));
         }
