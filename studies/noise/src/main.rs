@@ -30,7 +30,7 @@ enum Command {
         /// About how long it may take; below 40 the headline cells have fewer runs
         #[arg(long, default_value_t = 40.0)]
         minutes: f64,
-        /// A part of the grid in about two minutes, to try it
+        /// A part of the grid in a few minutes, to try it
         #[arg(long)]
         quick: bool,
         /// Go on with a run that broke off

@@ -87,7 +87,7 @@ impl Op {
             Self::Worker => "a worker thread",
             Self::Spawn => "a thread per operation",
             Self::Child => "a child process",
-            Self::Command => "… by command_status",
+            Self::Command => "child, command_status",
             Self::Threads => "own busy threads",
         }
     }

@@ -584,8 +584,7 @@ fn errors(text: &mut String, results: &Results) -> fmt::Result {
     writeln!(
         text,
         "\n### Wrong verdicts\n\n\
-         Unchanged code that failed and slow code that passed: {} of {} gate runs. Their whole \
-         records are in the results that the study leaves in `target/noise-study`.",
+         Unchanged code that failed and slow code that passed: {} of {} gate runs.",
         wrong.values().map(Vec::len).sum::<usize>(),
         results.gates.len()
     )?;
@@ -594,7 +593,8 @@ fn errors(text: &mut String, results: &Results) -> fmt::Result {
     }
     writeln!(
         text,
-        "\n| gate | load | verdict | gates | limit | the first: wall, lo … hi of each round |\n\
+        "\nTheir whole records are in what the study leaves in `target/noise-study`.\n\n\
+         | gate | load | verdict | gates | limit | the first: wall, lo … hi of each round |\n\
          |---|---|---|---|---|---|"
     )?;
     for ((cell, verdict), gates) in &wrong {
@@ -710,9 +710,10 @@ fn method(text: &mut String, results: &Results) -> fmt::Result {
          again. Nothing is measured before all of them run.\n\n\
          **Operations** are calibrated to take 1, 5 and 20 ms on the machine as the study finds it \
          (1.6 ms where slow code wants a limit above the floor of 1 ms), and then observed: the \
-         median over {} processes of two rounds each is the base of the budgets. A child process \
+         median over {} processes of two rounds each is what *idle* means here. A child process \
          can't take 1 ms; 20 ms were measured idle and, of unchanged code, beside 4 × cores. Own \
-         busy threads: eight, and the measuring thread with them. The last column is what the idle \
+         busy threads: eight, and the measuring thread with them. A child process is waited for by \
+         std, and by `perfbudget::command_status`, which reads what it waited for. The last column is what the idle \
          gates of 5 ms took in the study, ÷ what was observed before it: a machine that changed \
          shows there.\n\n\
          | operation | class | observed idle | then ÷ before |\n|---|---|---|---|",

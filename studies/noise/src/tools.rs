@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -78,6 +79,7 @@ pub fn gates(cell: Cell, amount: u64, limit_ns: u64, runs: u32, time: Duration) 
     };
     let mut op = cell.op.prepare(amount);
     op.run();
+    let parent = parent_id();
     let begun = Instant::now();
     let mut results = Vec::new();
     for _ in 0..runs {
@@ -95,7 +97,8 @@ pub fn gates(cell: Cell, amount: u64, limit_ns: u64, runs: u32, time: Duration) 
             record: is_wrong(cell.variant, record.verdict)
                 .then(|| serde_json::to_value(&record).expect("a record is JSON")),
         });
-        if begun.elapsed() >= time {
+        // A study that was killed leaves no process at work.
+        if begun.elapsed() >= time || parent_id() != parent {
             break;
         }
     }
