@@ -2,7 +2,7 @@
 # scripts/tools.sh): rustup's toolchain, a C compiler and make are enough to start.
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-perf bench bench-docs lint docs clean-records
+.PHONY: help test test-perf bench bench-docs noise-study lint docs clean-records
 # A gate is measured alone on the machine, also under `make -j`.
 .NOTPARALLEL:
 
@@ -20,6 +20,9 @@ bench: ## the figures of docs/benchmarks.md, of this machine (BENCH=name for one
 
 bench-docs: ## the same, written to docs/benchmarks.md
 	@scripts/bench --write
+
+noise-study: ## how gates behave on a busy machine, to docs/noise-study.md (MINUTES=40)
+	@scripts/noise-study
 
 lint: ## formatting, clippy with warnings denied, workflow files against GitHub's schema
 	@scripts/lint

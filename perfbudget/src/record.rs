@@ -395,6 +395,53 @@ mod tests {
     }
 
     #[test]
+    fn a_verdict_is_decided_anew_from_the_parts_not_from_itself() {
+        let sample = |wall_ms: u64, run_delay_ms: u64| SampleTimes {
+            wall_ns: wall_ms * 1_000_000,
+            run_delay_ns: Some(run_delay_ms * 1_000_000),
+            own_cpu_ns: Some(0),
+            cpu_ns: Some(0),
+        };
+        let round = |wall_ms, run_delay_ms| RoundTimes {
+            samples: vec![sample(wall_ms, run_delay_ms); 11],
+            delays: Delays {
+                other_tasks_delay_ns: Some(0),
+                ..Delays::default()
+            },
+            ..RoundTimes::default()
+        };
+        let decided = |rounds| {
+            let record = Record {
+                tier: 1,
+                limit_ns: Some(10_000_000),
+                verdict: Verdict::Exact,
+                rounds,
+                ..crate::gate::blank()
+            };
+            record.verdict_anew()
+        };
+        assert_eq!(decided(vec![round(9, 0)]), Some(Verdict::Within));
+        assert_eq!(decided(vec![round(30, 25)]), Some(Verdict::Contended));
+        let over = vec![round(30, 0), round(30, 5), round(30, 0)];
+        assert_eq!(decided(over), Some(Verdict::Over));
+        // Rounds without their samples, as an earlier version wrote them, and too few of them.
+        let without = RoundTimes {
+            wall_ns: 9_000_000,
+            ..RoundTimes::default()
+        };
+        assert_eq!(decided(vec![without]), None);
+        assert_eq!(decided(vec![round(30, 0)]), None);
+        assert_eq!(decided(Vec::new()), None);
+        let counts = Record {
+            tier: 2,
+            counts: [("files".to_owned(), 2)].into(),
+            verdict: Verdict::Exact,
+            ..crate::gate::blank()
+        };
+        assert_eq!(counts.verdict_anew(), Some(Verdict::Differs));
+    }
+
+    #[test]
     fn a_record_of_another_schema_is_refused_by_name() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("x.json");

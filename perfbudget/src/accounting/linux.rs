@@ -328,16 +328,18 @@ fn difference(first: Option<u64>, last: Option<u64>) -> Option<u64> {
 
 /// The measuring thread's books.
 fn own_schedstat() -> Result<Schedstat, String> {
-    const PATH: &str = "/proc/thread-self/schedstat";
-    let schedstat = Schedstat::open(PATH).map_err(|error| format!("no {PATH}: {error}"))?;
-    // A thread that reads this has had a CPU. Kernels without these books show zeros.
+    // Brings them up to date: a thread that gets here has had a CPU.
     _ = clocks::process_cpu();
+    usable_schedstat("/proc/thread-self/schedstat")
+}
+
+/// The books of a thread that has had a CPU. Kernels that keep none show zeros.
+fn usable_schedstat(path: &str) -> Result<Schedstat, String> {
+    let schedstat = Schedstat::open(path).map_err(|error| format!("no {path}: {error}"))?;
     match schedstat.read() {
         Some(times) if times.cpu > 0 => Ok(schedstat),
-        Some(_) => Err(format!(
-            "{PATH} is all zeros: the kernel keeps no such books"
-        )),
-        None => Err(format!("{PATH} can't be read")),
+        Some(_) => Err(format!("{path} is all zeros: the kernel keeps no books")),
+        None => Err(format!("{path} can't be read")),
     }
 }
 
@@ -428,6 +430,23 @@ mod tests {
         let readings = accounting.end_round(None);
         let why = readings.why_wall.unwrap_or_default();
         assert!(why.ends_with("schedstat: hidden"), "{why}");
+    }
+
+    #[test]
+    fn books_that_are_missing_empty_or_not_kept_are_told_apart() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let path = file.path().to_str().expect("a name");
+        let outcome = |text: &str| {
+            std::fs::write(path, text).expect("written");
+            usable_schedstat(path).map(|_| ())
+        };
+        assert_eq!(outcome("5 0 1\n"), Ok(()));
+        assert!(outcome("0 0 0\n").is_err_and(|why| why.contains("all zeros")));
+        assert!(outcome("").is_err_and(|why| why.contains("can't be read")));
+        let missing = usable_schedstat("/nonexistent").map(|_| ());
+        assert!(missing.is_err_and(|why| why.starts_with("no /nonexistent: ")));
+        // A directory opens, and can't be read.
+        assert!(usable_schedstat("/").map(|_| ()).is_err());
     }
 
     /// CPU time of this thread, by the same clock that the kernel's books go by.

@@ -194,6 +194,42 @@ fn count() -> std::io::Result<std::process::Output> {
 }
 
 #[test]
+fn red_child_is_innocent_with_threads() {
+    if is_child() {
+        let (to_worker, work) = std::sync::mpsc::channel();
+        let (done, finished) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            for time in work {
+                burn(time);
+                done.send(()).expect("the gate waits");
+            }
+        });
+        let gate = |name: &str| Gate::new(format!("tests/{name}"), limited_to(2 * MS));
+        gate("kept").check(|| {
+            to_worker.send(MS / 2).expect("the worker waits");
+            finished.recv().expect("the worker works");
+        });
+        gate("spawned").check(|| thread::spawn(|| burn(MS / 2)).join().is_ok());
+        let quick = || Command::new("true").status().is_ok();
+        // Far more than a process takes, far less than waiting for a CPU does.
+        Gate::new("tests/process", limited_to(6 * MS)).check(quick);
+    }
+}
+
+#[test]
+fn red_innocent_code_on_other_threads_is_never_over_on_a_busy_machine() {
+    let run = Run::new();
+    let busy = BusyProcesses::each_cpu(4);
+    let output = run.test("busy::red_child_is_innocent_with_threads", &[]);
+    drop(busy);
+    assert!(output.passed, "{}", output.text);
+    let all = ["tests/kept", "tests/spawned", "tests/process"];
+    for (gate, verdict) in all.into_iter().zip(verdicts(&run, &all)) {
+        assert_ne!(verdict, Verdict::Over, "{gate}: {}", output.text);
+    }
+}
+
+#[test]
 fn red_child_runs_commands() {
     if is_child() {
         let limit = std::env::var(LIMIT_ENV).expect("a limit").parse();

@@ -162,3 +162,40 @@ pub(super) fn is_of_the_kernel(file: &std::fs::File, magic: u32) -> bool {
 pub(super) const PROC: u32 = 0x9fa0;
 /// `CGROUP_SUPER_MAGIC`: a cgroup hierarchy of version 1.
 pub(super) const CGROUP_V1: u32 = 0x0027_e0eb;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
+
+    /// The books of a CPU are brought up to date at its ticks, and by this clock.
+    #[test]
+    fn the_clock_of_a_thread_that_runs_elsewhere_is_not_a_tick_behind() {
+        let stop = AtomicBool::new(false);
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                send.send(own_tid().expect("a thread")).expect("it waits");
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let spinning = receive.recv().expect("it sends");
+            let begin = Instant::now();
+            let mut last = cpu_of(spinning).expect("it runs");
+            let mut steps = 0;
+            // Mostly within a millisecond; as soon as it has a CPU, where others want one, too.
+            while steps < 8 && begin.elapsed() < Duration::from_secs(10) {
+                let now = cpu_of(spinning).expect("it runs");
+                if now > last && now - last < tick() / 4 {
+                    steps += 1;
+                }
+                last = now;
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(steps, 8);
+        });
+        assert_eq!(cpu_of(0x3fff_fffe), None, "no such thread");
+    }
+}
