@@ -6,7 +6,7 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Accounting, TaskBooks, memory_file, wait_with_usage};
+pub(crate) use linux::{Accounting, TaskBooks, read_both, wait_with_usage};
 
 #[cfg(not(target_os = "linux"))]
 mod other;
@@ -31,6 +31,8 @@ pub(crate) struct RoundReadings {
     pub(crate) delays: Delays,
     /// Why the bounds are no better than wall, if so.
     pub(crate) why_wall: Option<String>,
+    /// A thread of the process that ran while no operation did.
+    pub(crate) neighbour: Option<String>,
     /// CPU that other threads had after the last operation was over.
     pub(crate) out_of_sight: Option<String>,
 }

@@ -9,8 +9,8 @@
 //! - **lo**: what others may still have delayed in the round, hidden in `hi`, has four upper
 //!   limits: the run delay of our tasks that is not taken out yet, where it is known for all of
 //!   them; the CPU time that others had; the CPU time that ours left over; the run delay of all
-//!   tasks of the machine. The least of those that are known, and the time that no task could run
-//!   (throttled, stolen), is a budget that an advocate of the code may take from any samples. lo is
+//!   tasks of the machine. The least of those that are known, and the time that a hypervisor took,
+//!   is a budget that an advocate of the code may take from any samples. lo is
 //!   the least trimmed mean and the least median that can be reached with it.
 //!
 //! For single-threaded code the first limit is next to nothing: lo is hi.
@@ -21,26 +21,29 @@ use crate::record::{Delays, SampleTimes};
 use crate::statistics;
 use crate::verdict::{Centre, RoundFigures};
 
-/// A round's wall and bounds. Both are wall where a sample has no run delay.
+/// A round's wall and bounds. Both are wall where no sample has run delay; where only some have
+/// none, a reading failed, and what is not known of them is not held against the code.
 pub(crate) fn figures(samples: &[SampleTimes], delays: &Delays) -> RoundFigures {
     let walls: Vec<Duration> = samples
         .iter()
         .map(|sample| Duration::from_nanos(sample.wall_ns))
         .collect();
     let wall = centre(&walls);
-    let Some(bounds) = samples
-        .iter()
-        .map(|sample| hi_and_rest(sample, delays))
-        .collect::<Option<Vec<(Duration, u64)>>>()
-    else {
+    if samples.iter().all(|sample| sample.run_delay_ns.is_none()) {
         return RoundFigures {
             wall,
             lo: wall,
             hi: wall,
         };
-    };
+    }
+    let bounds: Vec<(Duration, Option<u64>)> = samples
+        .iter()
+        .map(|sample| hi_and_rest(sample, delays))
+        .collect();
     let his: Vec<Duration> = bounds.iter().map(|(hi, _)| *hi).collect();
-    let rest = bounds.iter().map(|(_, rest)| *rest).sum();
+    let rest = bounds
+        .iter()
+        .try_fold(0_u64, |sum, (_, rest)| Some(sum.saturating_add((*rest)?)));
     let budget = Duration::from_nanos(hidden_delay(rest, delays));
     RoundFigures {
         wall,
@@ -59,10 +62,12 @@ fn centre(samples: &[Duration]) -> Centre {
     }
 }
 
-/// A sample's upper bound, and the run delay that it still has inside.
-fn hi_and_rest(sample: &SampleTimes, delays: &Delays) -> Option<(Duration, u64)> {
+/// A sample's upper bound, and the run delay that it still has inside, where it is known.
+fn hi_and_rest(sample: &SampleTimes, delays: &Delays) -> (Duration, Option<u64>) {
     let wall = sample.wall_ns;
-    let run_delay = sample.run_delay_ns?.min(wall);
+    let Some(run_delay) = sample.run_delay_ns.map(|run_delay| run_delay.min(wall)) else {
+        return (Duration::from_nanos(wall), None);
+    };
     let excused = if delays.hi_is_wall.is_some() {
         0
     } else {
@@ -75,29 +80,30 @@ fn hi_and_rest(sample: &SampleTimes, delays: &Delays) -> Option<(Duration, u64)>
             .saturating_sub(own)
             .min(wall.saturating_sub(sample.cpu_ns.unwrap_or(0)))
     };
-    Some((
+    (
         Duration::from_nanos(wall - excused),
-        run_delay.saturating_sub(excused),
-    ))
+        Some(run_delay.saturating_sub(excused)),
+    )
 }
 
 /// How long others may have delayed the round beyond what is taken out: nanoseconds.
-fn hidden_delay(rest: u64, delays: &Delays) -> u64 {
+///
+/// A task that a quota stops is still ready to run: that time is in run delay and in what our tasks
+/// left over, but not in what others had.
+fn hidden_delay(rest: Option<u64>, delays: &Delays) -> u64 {
     let ours = delays
         .other_tasks_delay_ns
-        .map(|others| others.saturating_add(rest));
-    [
-        ours,
-        delays.foreign_cpu_ns,
-        delays.spare_cpu_ns,
-        delays.machine_delay_ns,
-    ]
-    .into_iter()
-    .flatten()
-    .min()
-    .unwrap_or(u64::MAX)
-    .saturating_add(delays.throttled_ns)
-    .saturating_add(delays.steal_ns)
+        .zip(rest)
+        .map(|(others, rest)| others.saturating_add(rest));
+    let others = delays
+        .foreign_cpu_ns
+        .map(|foreign| foreign.saturating_add(delays.throttled_ns));
+    [ours, others, delays.spare_cpu_ns, delays.machine_delay_ns]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(u64::MAX)
+        .saturating_add(delays.steal_ns)
 }
 
 #[cfg(test)]
@@ -186,13 +192,28 @@ mod tests {
     }
 
     #[test]
-    fn throttled_and_stolen_time_are_no_ones_doing() {
+    fn stolen_time_is_no_ones_doing() {
         let delays = Delays {
-            throttled_ns: 9 * MS,
-            steal_ns: 9 * MS,
+            steal_ns: 18 * MS,
             ..single_threaded()
         };
         assert_eq!(lo_hi(sample(15, 0, 0), &delays), (13, 15));
+    }
+
+    #[test]
+    fn throttled_time_is_run_delay_and_not_others_doing() {
+        let delays = Delays {
+            throttled_ns: 60 * 11 * MS,
+            ..single_threaded()
+        };
+        assert_eq!(lo_hi(sample(74, 60, 0), &delays), (14, 14));
+        let unknown = Delays {
+            other_tasks_delay_ns: None,
+            foreign_cpu_ns: Some(0),
+            throttled_ns: 18 * MS,
+            ..single_threaded()
+        };
+        assert_eq!(lo_hi(sample(15, 0, 0), &unknown), (13, 15));
     }
 
     #[test]
@@ -229,9 +250,21 @@ mod tests {
             run_delay_ns: None,
             ..sample(74, 0, 0)
         };
+        let figures = figures(&[unknown; 11], &single_threaded());
+        assert_eq!((figures.lo, figures.hi), (figures.wall, figures.wall));
+    }
+
+    #[test]
+    fn a_reading_that_failed_is_not_held_against_the_code() {
+        let unknown = SampleTimes {
+            run_delay_ns: None,
+            ..sample(74, 0, 0)
+        };
         let mut samples = [sample(74, 60, 0); 11];
         samples[5] = unknown;
-        let figures = figures(&samples, &single_threaded());
-        assert_eq!((figures.lo, figures.hi), (figures.wall, figures.wall));
+        let all_others = figures(&samples, &single_threaded());
+        assert_eq!(all_others.hi.median, Duration::from_millis(14));
+        // Not known of one, so that only what others had limits what they may have caused.
+        assert_eq!(all_others.lo.median, Duration::ZERO);
     }
 }

@@ -3,43 +3,11 @@
 //! A thread that waits for a command sleeps: how long the command waited for a CPU is out of its
 //! sight. Before an ended process is reaped, the kernel still tells of its main thread.
 
-use std::cell::Cell;
 use std::io;
 use std::process::{Command, ExitStatus, Output};
 
-/// Figures of the commands that a sample waited for; nanoseconds.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Figures {
-    /// Run delay that is not in the measuring thread's own.
-    pub(crate) run_delay_ns: u64,
-    /// CPU time of their main threads.
-    pub(crate) main_task_cpu_ns: u64,
-    /// CPU time of all their threads, and of children that they waited for.
-    pub(crate) cpu_ns: u64,
-    /// Whether one had more threads or children, whose run delay nobody can tell.
-    pub(crate) hides_tasks: bool,
-}
-
-thread_local! {
-    static FIGURES: Cell<Figures> = const { Cell::new(Figures {
-        run_delay_ns: 0,
-        main_task_cpu_ns: 0,
-        cpu_ns: 0,
-        hides_tasks: false,
-    }) };
-}
-
-/// Forgets the figures of commands before a sample.
 #[cfg(target_os = "linux")]
-pub(crate) fn reset() {
-    FIGURES.set(Figures::default());
-}
-
-/// The figures of the commands since [`reset`].
-#[cfg(target_os = "linux")]
-pub(crate) fn take() -> Figures {
-    FIGURES.replace(Figures::default())
-}
+pub(crate) use imp::{Figures, reset, take};
 
 /// Runs a command to its end, as [`Command::status`] does, and gives the time that it waited for a
 /// CPU to the gate that it is called in.
@@ -65,9 +33,9 @@ pub fn command_status(command: &mut Command) -> io::Result<ExitStatus> {
     imp::status(command)
 }
 
-/// [`command_status`] with what the command wrote, as [`Command::output`] has it: its standard
-/// input is empty. On Linux its output goes to memory and is read when it has ended, so that
-/// reading does not run beside it; what the command was given for its output before is replaced.
+/// [`command_status`] with what the command wrote. As [`Command::output`] it captures standard
+/// output and error, whatever they were set to, and returns when both are closed. Standard input is
+/// what the command was given, else this process's own.
 ///
 /// ```
 /// use std::process::Command;
@@ -78,73 +46,115 @@ pub fn command_status(command: &mut Command) -> io::Result<ExitStatus> {
 /// ```
 ///
 /// # Errors
-/// When the command can't be started or waited for, or its output can't be kept.
+/// When the command can't be started or waited for, or its output can't be read.
 pub fn command_output(command: &mut Command) -> io::Result<Output> {
     imp::output(command)
 }
 
 #[cfg(target_os = "linux")]
 mod imp {
-    use super::{Command, ExitStatus, FIGURES, Output, io};
-    use crate::accounting::{TaskBooks, wait_with_usage};
-    use std::fs::File;
-    use std::io::{Read, Seek};
-    use std::process::Stdio;
+    use std::cell::Cell;
+    use std::process::{Child, Stdio};
+
+    use super::{Command, ExitStatus, Output, io};
+    use crate::accounting::{TaskBooks, read_both, wait_with_usage};
+
+    /// Figures of the commands that a sample waited for; nanoseconds.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Figures {
+        /// Commands.
+        pub(crate) n: u64,
+        /// Run delay that is not in the measuring thread's own.
+        pub(crate) run_delay_ns: u64,
+        /// Run delay that may have been beside the measuring thread's own, and is not counted.
+        pub(crate) overlap_ns: u64,
+        /// CPU time of their main threads.
+        pub(crate) main_task_cpu_ns: u64,
+        /// CPU time of all their threads, and of children that they waited for.
+        pub(crate) cpu_ns: u64,
+        /// Whether one had more threads or children, whose run delay nobody can tell.
+        pub(crate) hides_tasks: bool,
+    }
+
+    thread_local! {
+        static FIGURES: Cell<Figures> = const { Cell::new(Figures {
+            n: 0,
+            run_delay_ns: 0,
+            overlap_ns: 0,
+            main_task_cpu_ns: 0,
+            cpu_ns: 0,
+            hides_tasks: false,
+        }) };
+    }
+
+    /// Forgets the figures of commands before a sample.
+    pub(crate) fn reset() {
+        FIGURES.set(Figures::default());
+    }
+
+    /// The figures of the commands since [`reset`].
+    pub(crate) fn take() -> Figures {
+        FIGURES.replace(Figures::default())
+    }
 
     pub(super) fn status(command: &mut Command) -> io::Result<ExitStatus> {
-        let own = TaskBooks::open("/proc/thread-self/schedstat").ok();
-        let own_delay = || own.as_ref()?.read().map(|times| times.run_delay);
-        let before = own_delay();
-        let child = command.spawn()?;
-        let pid = child.id();
-        // Until here this thread and the command could both be waiting; from here on it sleeps
-        // until the command has ended.
-        let meanwhile = own_delay()
-            .zip(before)
-            .map(|(now, before)| now.saturating_sub(before));
-        let (status, cpu_ns, main) = wait_with_usage(pid)?;
-        drop(child);
-
-        let mut figures = FIGURES.get();
-        figures.cpu_ns += cpu_ns;
-        match main.zip(meanwhile) {
-            Some((main, meanwhile)) => {
-                figures.run_delay_ns += main.run_delay.saturating_sub(meanwhile);
-                figures.main_task_cpu_ns += main.cpu.min(cpu_ns);
-                figures.hides_tasks |= cpu_ns.abs_diff(main.cpu) > 50_000;
-            }
-            None => figures.hides_tasks = true,
-        }
-        FIGURES.set(figures);
+        let (status, ()) = run(command, |_child| Ok(()))?;
         Ok(status)
     }
 
     pub(super) fn output(command: &mut Command) -> io::Result<Output> {
-        let (mut stdout, mut stderr) = (in_memory()?, in_memory()?);
-        command
-            .stdin(Stdio::null())
-            .stdout(stdout.try_clone()?)
-            .stderr(stderr.try_clone()?);
-        let status = status(command);
-        // The command keeps no copy of them, should it be started again.
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (status, (stdout, stderr)) = run(command, |child| {
+            match (&mut child.stdout, &mut child.stderr) {
+                (Some(stdout), Some(stderr)) => read_both(stdout, stderr),
+                _ => Ok((Vec::new(), Vec::new())),
+            }
+        })?;
         Ok(Output {
-            status: status?,
-            stdout: text_of(&mut stdout)?,
-            stderr: text_of(&mut stderr)?,
+            status,
+            stdout,
+            stderr,
         })
     }
 
-    fn in_memory() -> io::Result<File> {
-        crate::accounting::memory_file().or_else(|_| tempfile::tempfile())
+    /// Starts a command, does something beside it, and waits for its end.
+    fn run<T>(
+        command: &mut Command,
+        beside: impl FnOnce(&mut Child) -> io::Result<T>,
+    ) -> io::Result<(ExitStatus, T)> {
+        let own = TaskBooks::open("/proc/thread-self/schedstat").ok();
+        let own_delay = || own.as_ref()?.read().map(|times| times.run_delay);
+        let before = own_delay();
+        let mut child = command.spawn()?;
+        // As `Child::wait` does: it may wait for the end of its input.
+        drop(child.stdin.take());
+        let value = beside(&mut child);
+        // Until here this thread and the command may both have been waiting; from here on it
+        // sleeps until the command has ended.
+        let meanwhile = own_delay()
+            .zip(before)
+            .map(|(now, before)| now.saturating_sub(before));
+        let (status, cpu_ns, main) = wait_with_usage(child.id())?;
+
+        let mut figures = FIGURES.get();
+        figures.n += 1;
+        figures.cpu_ns += cpu_ns;
+        match main.zip(meanwhile) {
+            Some((main, meanwhile)) => {
+                figures.run_delay_ns += main.run_delay.saturating_sub(meanwhile);
+                figures.overlap_ns += main.run_delay.min(meanwhile);
+                figures.main_task_cpu_ns += main.cpu.min(cpu_ns);
+                figures.hides_tasks |= cpu_ns > main.cpu + ROUNDING_NS;
+            }
+            None => figures.hides_tasks = true,
+        }
+        FIGURES.set(figures);
+        Ok((status, value?))
     }
 
-    fn text_of(file: &mut File) -> io::Result<Vec<u8>> {
-        let mut text = Vec::new();
-        file.rewind()?;
-        file.read_to_end(&mut text)?;
-        Ok(text)
-    }
+    /// What one process's CPU time in microseconds may exceed its main thread's by: a second
+    /// thread takes more than ten times that to begin and end.
+    const ROUNDING_NS: u64 = 5_000;
 }
 
 #[cfg(not(target_os = "linux"))]

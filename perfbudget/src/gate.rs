@@ -478,7 +478,11 @@ impl Outcome {
             warnings.push(floor_warning(budget));
         }
         warnings.extend(deciding.and_then(|m| generous_base_warning(m, budget)));
-        warnings.extend(self.rounds.first().and_then(out_of_sight_warning));
+        // What an operation left behind runs beside the next ones, as a neighbour does.
+        warnings.extend(
+            (self.rounds.first().and_then(out_of_sight_warning))
+                .or_else(|| self.rounds.last().and_then(neighbour_warning)),
+        );
         warnings.extend(self.turn.as_ref().and_then(Turn::warning));
         if tmpfs::used_on_a_disk() {
             warnings
@@ -544,6 +548,15 @@ fn verdict_warning(verdict: Verdict) -> Option<&'static str> {
 fn out_of_sight_warning(round: &AccountedRound) -> Option<String> {
     let what = round.readings.out_of_sight.as_ref()?;
     Some(format!("{what}: that work is outside the clock"))
+}
+
+/// Another test beside it in the process is load that only its end takes away.
+fn neighbour_warning(round: &AccountedRound) -> Option<String> {
+    let name = round.readings.neighbour.as_ref()?;
+    Some(format!(
+        "the thread {name:?} of its process ran beside it: run the gates with nextest, or with \
+         --test-threads=1"
+    ))
 }
 
 /// A base that is many times what it takes guards nothing.

@@ -22,8 +22,7 @@ thread_local! {
 /// A gate's turn, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    /// The lock ends with the file.
-    _lock: Option<File>,
+    lock: Option<File>,
     is_outermost: bool,
     why_not: Option<String>,
 }
@@ -43,6 +42,9 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        if let Some(lock) = self.lock.take() {
+            imp::unlock(&lock);
+        }
         if self.is_outermost {
             HELD.set(false);
         }
@@ -53,7 +55,7 @@ impl Drop for Turn {
 pub(crate) fn take() -> Turn {
     if HELD.replace(true) {
         return Turn {
-            _lock: None,
+            lock: None,
             is_outermost: false,
             why_not: Some("it is inside the operation of another gate".to_owned()),
         };
@@ -63,7 +65,7 @@ pub(crate) fn take() -> Turn {
         Err(why) => (None, Some(why)),
     };
     Turn {
-        _lock: lock,
+        lock,
         is_outermost: true,
         why_not,
     }
@@ -103,40 +105,99 @@ fn path() -> PathBuf {
 
 #[cfg(unix)]
 mod imp {
-    use std::fs::{File, Permissions};
+    use std::fs::{self, File, OpenOptions, Permissions};
     use std::io;
     use std::os::fd::AsRawFd;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
     use std::path::Path;
 
     /// The lock, unless another has it. It belongs to the open file, not to the process.
     pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
         let file = open(path)?;
+        let opened = file.metadata()?;
+        if !opened.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
         // SAFETY: locks a file that is open.
-        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-            return Ok(Some(file));
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            };
         }
-        let error = io::Error::last_os_error();
-        match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
-            _ => Err(error),
-        }
+        // What cleans the directory may have removed it meanwhile: then others lock another.
+        let there = fs::symlink_metadata(path);
+        let is_there = there.is_ok_and(|it| (it.dev(), it.ino()) == (opened.dev(), opened.ino()));
+        Ok(is_there.then_some(file))
+    }
+
+    /// Gives the lock back, for the copies that forked children have of it, too.
+    pub(super) fn unlock(lock: &File) {
+        // SAFETY: unlocks a file that is open.
+        _ = unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_UN) };
     }
 
     /// Opens the file, which may belong to another user: then it can be read, and need be no more.
     fn open(path: &Path) -> io::Result<File> {
-        match File::open(path) {
+        // Whoever may write to the directory may have put something else there.
+        let with = |options: &mut OpenOptions| {
+            options
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .open(path)
+        };
+        match with(File::options().read(true)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             outcome => return outcome,
         }
-        match File::options().write(true).create_new(true).open(path) {
+        match with(File::options().write(true).create_new(true)) {
             Ok(file) => {
                 // Whatever the umask says; where it can't be, other users say why they have no lock.
                 _ = file.set_permissions(Permissions::from_mode(0o644));
                 Ok(file)
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                with(File::options().read(true))
+            }
             outcome => outcome,
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_lock_is_given_once_and_given_back() {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("lock");
+            let first = try_lock(&path).expect("a lock").expect("nobody has it");
+            let copy = first.try_clone().expect("a copy, as a forked child has");
+            assert!(try_lock(&path).expect("a lock").is_none());
+            unlock(&first);
+            let second = try_lock(&path).expect("a lock").expect("it was given back");
+            drop(copy);
+            assert!(try_lock(&path).expect("a lock").is_none());
+            drop(second);
+            assert!(try_lock(&path).expect("a lock").is_some());
+        }
+
+        #[test]
+        fn what_is_no_file_is_no_lock() {
+            let dir = tempfile::tempdir().expect("a directory");
+            assert!(try_lock(dir.path()).is_err());
+            let fifo = dir.path().join("fifo");
+            let name = std::ffi::CString::new(fifo.to_str().expect("a name")).expect("no NUL");
+            // SAFETY: reads a C string.
+            assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+            assert!(
+                try_lock(&fifo).is_err(),
+                "and it does not wait for a writer"
+            );
+            let link = dir.path().join("link");
+            std::os::unix::fs::symlink("elsewhere", &link).expect("a link");
+            assert!(try_lock(&link).is_err());
+            assert!(!dir.path().join("elsewhere").exists());
         }
     }
 }
@@ -163,6 +224,9 @@ mod imp {
             Err(error) => Err(error),
         }
     }
+
+    /// It ends with the file.
+    pub(super) fn unlock(_lock: &File) {}
 }
 
 #[cfg(not(any(unix, windows)))]
@@ -174,4 +238,6 @@ mod imp {
     pub(super) fn try_lock(_path: &Path) -> io::Result<Option<File>> {
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    pub(super) fn unlock(_lock: &File) {}
 }

@@ -30,12 +30,15 @@ use machine::{Machine, Reading};
 use schedstat::Schedstat;
 use tasks::Tasks;
 
-pub(crate) use process::{memory_file, wait_with_usage};
+pub(crate) use process::{read_both, wait_with_usage};
 pub(crate) use schedstat::Schedstat as TaskBooks;
 
 /// CPU time that two sums of the same tasks may differ by, since they are not read at once; a
 /// thread that comes and goes takes more.
 const SLACK_NS: u64 = 50_000;
+
+/// What the kernel's microseconds may add to a command's CPU time when children are summed up.
+const COMMAND_SLACK_NS: u64 = 5_000;
 
 /// The readings of a gate, on the thread that made it.
 #[derive(Debug)]
@@ -50,10 +53,12 @@ pub(crate) struct Accounting {
     round: Option<RoundStart>,
     /// Why wall is the round's upper bound.
     hi_is_wall: Cell<Option<&'static str>>,
-    /// CPU time of the round's commands that were waited for with their figures.
-    commands_cpu: Cell<u64>,
-    /// Whether a command of the round had more tasks than one, whose run delay is not known.
-    commands_hide: Cell<bool>,
+    /// The round's commands that were waited for with their figures.
+    commands: Cell<child::Figures>,
+    /// Run delay of the round that was given up.
+    given_up: Cell<u64>,
+    /// A thread that ran while no operation did, once one was seen.
+    neighbour: Option<String>,
 }
 
 #[derive(Debug)]
@@ -76,6 +81,7 @@ pub(crate) struct Before {
 }
 
 const CHILD: &str = "a child process was still running, or was not waited for";
+const VANISH: &str = "SIGCHLD is ignored: CPU time of children is lost";
 const CLOCKS: &str = "a CPU clock went backwards or could not be read";
 
 impl Accounting {
@@ -91,21 +97,22 @@ impl Accounting {
             first_switches: clocks::switches(),
             round: None,
             hi_is_wall: Cell::new(None),
-            commands_cpu: Cell::new(0),
-            commands_hide: Cell::new(false),
+            commands: Cell::default(),
+            given_up: Cell::new(0),
+            neighbour: None,
         }
     }
 
     pub(crate) fn begin_round(&mut self) {
         self.hi_is_wall.set(None);
-        self.commands_cpu.set(0);
-        self.commands_hide.set(false);
+        self.commands.take();
+        self.given_up.set(0);
+        self.look_for_a_neighbour();
         if self.served_elsewhere {
             self.hi_is_wall
                 .set(Some("others do its work (served_elsewhere)"));
         } else if clocks::children_vanish() {
-            self.hi_is_wall
-                .set(Some("SIGCHLD is ignored: CPU time of children is lost"));
+            self.hi_is_wall.set(Some(VANISH));
         }
         // Ours begin after the machine's, and end before: others never seem to have had less.
         let time = Instant::now();
@@ -121,6 +128,14 @@ impl Accounting {
             process: clocks::process_cpu(),
             thread: clocks::thread_cpu(),
         });
+    }
+
+    /// Threads that run while no operation does are strangers to it: what they have of a CPU may
+    /// delay the operation, and is not its own doing.
+    fn look_for_a_neighbour(&mut self) {
+        if self.neighbour.is_none() {
+            self.neighbour = tasks::neighbour();
+        }
     }
 
     pub(crate) fn before(&mut self) -> Before {
@@ -153,11 +168,12 @@ impl Accounting {
         let after = schedstat.read();
         let read = Instant::now();
         let commands = child::take();
-        self.commands_cpu
-            .set(self.commands_cpu.get() + commands.cpu_ns);
-        if commands.hides_tasks {
-            self.commands_hide.set(true);
-        }
+        let mut all = self.commands.get();
+        all.n += commands.n;
+        all.cpu_ns += commands.cpu_ns;
+        all.overlap_ns += commands.overlap_ns;
+        all.hides_tasks |= commands.hides_tasks;
+        self.commands.set(all);
         let (Some(thread), Some(after)) = (before.thread, after) else {
             return by_wall;
         };
@@ -165,7 +181,10 @@ impl Accounting {
             + nanoseconds(read.saturating_duration_since(end));
         let run_delay = match run_delay(thread, after, outside) {
             None => return self.by_wall_for(CLOCKS, by_wall),
-            Some(own) => own + commands.run_delay_ns,
+            Some((own, given_up)) => {
+                self.given_up.set(self.given_up.get() + given_up);
+                own + commands.run_delay_ns
+            }
         };
         if run_delay == 0 {
             return SampleTimes {
@@ -212,6 +231,9 @@ impl Accounting {
         let machine = self.machine.read();
         let elapsed = nanoseconds(first.time.elapsed());
         let has_children = clocks::has_children();
+        let children_vanish = clocks::children_vanish();
+        let had_neighbour = self.neighbour.is_some();
+        self.look_for_a_neighbour();
 
         let change = tasks.change_since(&first.tasks);
         let of_process = difference(first.process, process);
@@ -228,45 +250,64 @@ impl Accounting {
         if has_children {
             self.hi_is_wall.set(Some(CHILD));
         }
+        if children_vanish {
+            self.hi_is_wall.set(Some(VANISH));
+        }
         let throttled = machine.throttled.saturating_sub(first.machine.throttled);
         if throttled > 0 && of_threads + of_children > SLACK_NS {
             self.hi_is_wall
                 .set(Some("a quota stopped its cgroup while its other tasks ran"));
         }
 
+        let commands = self.commands.get();
         // A thread that came and went, a child without figures, a server: nobody can tell how long
         // they waited.
         let is_all_known = !self.served_elsewhere
             && of_threads <= change.cpu + SLACK_NS
-            && of_children <= self.commands_cpu.get() + SLACK_NS
-            && !self.commands_hide.get()
-            && !has_children;
-        // A child from before the round may bring CPU time of before it.
-        let own = of_process
+            && of_children <= commands.cpu_ns + commands.n * COMMAND_SLACK_NS
+            && !commands.hides_tasks
+            && !has_children
+            && !children_vanish;
+        // Beside a neighbour our other threads may be strangers, too. A child from before the round
+        // may bring CPU time of before it.
+        let of_operations = if self.neighbour.is_some() {
+            of_thread
+        } else {
+            of_process
+        };
+        let own = of_operations
             .filter(|_| of_children == 0 || !first.had_children)
             .map(|ours| ours + of_children);
-        let capacity = elapsed.saturating_mul(clocks::online_cpus());
-        let foreign = own.and_then(|own| {
+        let capacity = self.machine.cpus.map(|cpus| elapsed.saturating_mul(cpus));
+        let foreign = own.zip(capacity).and_then(|(own, capacity)| {
             self.machine
                 .foreign(&first.machine, &machine, capacity, own)
         });
         let delays = Delays {
-            other_tasks_delay_ns: change.run_delay.filter(|_| is_all_known),
+            other_tasks_delay_ns: change
+                .run_delay
+                .filter(|_| is_all_known)
+                .map(|others| others + commands.overlap_ns + self.given_up.get()),
             foreign_cpu_ns: foreign.as_ref().map(|foreign| foreign.ns),
             foreign_source: foreign.map(|foreign| foreign.source.to_owned()),
-            spare_cpu_ns: own.map(|own| capacity.saturating_sub(own)),
+            spare_cpu_ns: own
+                .zip(capacity)
+                .map(|(own, capacity)| capacity.saturating_sub(own)),
             machine_delay_ns: difference(first.machine.run_delay, machine.run_delay),
             throttled_ns: throttled,
-            steal_ns: self.machine.sure_steal(&first.machine, &machine),
+            steal_ns: self
+                .machine
+                .steal_at_most(&self.first, &first.machine, &machine),
             own_cpu_slack_ns: of_threads.min(clocks::tick()),
             own_cpu_ns: of_threads + of_children,
             hi_is_wall: self.hi_is_wall.get().map(str::to_owned),
         };
         let out_of_sight = probe
-            .filter(|_| of_threads > SLACK_NS)
+            .filter(|_| of_threads > SLACK_NS && !had_neighbour)
             .and_then(|each| goes_on(&tasks, each))
             .or_else(|| (has_children && !self.had_children).then(|| CHILD.to_owned()));
         RoundReadings {
+            neighbour: self.neighbour.clone(),
             why_wall: self
                 .schedstat
                 .as_ref()
@@ -294,10 +335,14 @@ impl Accounting {
     }
 }
 
-/// Run delay between two readings, less what may have passed outside the timer.
-fn run_delay(before: schedstat::Times, after: schedstat::Times, outside: u64) -> Option<u64> {
+/// Run delay between two readings: what was inside the timer, and what may have been outside.
+fn run_delay(
+    before: schedstat::Times,
+    after: schedstat::Times,
+    outside: u64,
+) -> Option<(u64, u64)> {
     let waited = after.run_delay.checked_sub(before.run_delay)?;
-    Some(waited.saturating_sub(outside))
+    Some((waited.saturating_sub(outside), waited.min(outside)))
 }
 
 /// CPU time between the first and the last reading of a sample.
@@ -348,13 +393,13 @@ fn usable_schedstat(path: &str) -> Result<Schedstat, String> {
 /// Pools look for more work for some microseconds before they sleep; that is not meant.
 fn goes_on(before: &Tasks, each: Duration) -> Option<String> {
     const LEAST: Duration = Duration::from_micros(100);
-    let window = each.clamp(2 * LEAST, Duration::from_millis(1));
+    let window = each.clamp(4 * LEAST, Duration::from_millis(1));
     let begin = Instant::now();
     thread::sleep(window);
     let after = Tasks::read();
     let elapsed = begin.elapsed();
     let (name, cpu) = after.busiest_since(before)?;
-    (cpu > nanoseconds(LEAST.max(each / 10))).then(|| {
+    (cpu > nanoseconds(LEAST.max(window / 4))).then(|| {
         format!(
             "its thread {name:?} had a CPU for {} of the {} after the last operation was over",
             Nanoseconds(cpu),
@@ -376,9 +421,10 @@ mod tests {
 
     #[test]
     fn waiting_that_may_have_been_outside_the_timer_is_given_up() {
-        assert_eq!(run_delay(times(5 * MS), times(9 * MS), 0), Some(4 * MS));
-        assert_eq!(run_delay(times(5 * MS), times(9 * MS), 3 * MS), Some(MS));
-        assert_eq!(run_delay(times(5 * MS), times(9 * MS), 7 * MS), Some(0));
+        let run_delay = |outside| run_delay(times(5 * MS), times(9 * MS), outside);
+        assert_eq!(run_delay(0), Some((4 * MS, 0)));
+        assert_eq!(run_delay(3 * MS), Some((MS, 3 * MS)));
+        assert_eq!(run_delay(7 * MS), Some((0, 4 * MS)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -140,8 +141,8 @@ fn red_innocent_code_on_a_busy_machine_is_contended() {
     let wall = record.wall_ns.expect("measured").trimmed_mean;
     let (lo, hi) = (record.lo_ns.expect("known"), record.hi_ns.expect("known"));
     assert!(wall > 5_000_000 && hi <= 5_000_000, "{wall} {hi}");
-    // It burns 3 ms; the books are exact.
-    assert!((3_000_000..=hi).contains(&lo), "{lo} {hi}");
+    // It burns 3 ms; run delay that a reading can't place, some microseconds, is left to it.
+    assert!((2_900_000..=hi).contains(&lo), "{lo} {hi}");
     assert!(record.bounds.is_none(), "{:?}", record.bounds);
     assert_eq!(record.host.alone, Some(true));
     assert!(record.host.involuntary_switches > Some(0));
@@ -188,8 +189,9 @@ fn red_guilty_code_never_passes_as_innocent_on_a_busy_machine() {
 const LIMIT_ENV: &str = "PERF_TEST_LIMIT_NS";
 
 /// One thread without children, some milliseconds.
+const COUNTS: &str = "i=0; while [ $i -lt 4000 ]; do i=$((i+1)); done; echo $i";
+
 fn count() -> std::io::Result<std::process::Output> {
-    const COUNTS: &str = "i=0; while [ $i -lt 4000 ]; do i=$((i+1)); done; echo $i";
     perfbudget::command_output(Command::new("sh").args(["-c", COUNTS]))
 }
 
@@ -227,6 +229,70 @@ fn red_innocent_code_on_other_threads_is_never_over_on_a_busy_machine() {
     for (gate, verdict) in all.into_iter().zip(verdicts(&run, &all)) {
         assert_ne!(verdict, Verdict::Over, "{gate}: {}", output.text);
     }
+}
+
+#[test]
+fn red_child_is_innocent_beside_other_tests() {
+    if is_child() {
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..3 * cpus {
+                let neighbour = thread::Builder::new().name("another_test".into());
+                let spin = || while !stop.load(Ordering::Relaxed) {};
+                neighbour.spawn_scoped(scope, spin).expect("a thread");
+            }
+            Gate::new("tests/neighbours", limited_to(5 * MS)).check(|| burn(3 * MS));
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+}
+
+#[test]
+fn red_other_tests_of_the_process_are_no_guilt_of_the_gate() {
+    let run = Run::new();
+    let output = run.test("busy::red_child_is_innocent_beside_other_tests", &[]);
+    assert!(output.passed, "{}", output.text);
+    assert_ne!(verdicts(&run, &["tests/neighbours"]), [Verdict::Over]);
+    let warnings = run.record("tests/neighbours").warnings;
+    let says =
+        |w: &String| w.starts_with("the thread \"another_test\" of its process ran beside it");
+    assert!(warnings.iter().any(says), "{warnings:?}");
+}
+
+#[test]
+fn red_child_ignores_its_children() {
+    if is_child() {
+        // SAFETY: sets what a signal does; nothing else in this process waits for children.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let limit = std::env::var(LIMIT_ENV).expect("a limit").parse();
+        let limit = Duration::from_nanos(limit.expect("nanoseconds"));
+        let record = Gate::new("tests/vanish", limited_to(limit)).check(|| {
+            let mut child = Command::new("sh")
+                .args(["-c", COUNTS])
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("it starts");
+            let mut text = String::new();
+            let stdout = child.stdout.as_mut().expect("a pipe");
+            stdout.read_to_string(&mut text).expect("text");
+            assert_eq!(text, "4000\n");
+        });
+        let bounds = record.bounds.unwrap_or_default();
+        assert!(bounds.contains("SIGCHLD is ignored"), "{bounds}");
+    }
+}
+
+#[test]
+fn red_children_that_vanish_are_no_proof_of_guilt() {
+    let run = Run::new();
+    let limit = 2 * perfbudget::trimmed_mean(count).min().as_nanos();
+    let busy = BusyProcesses::each_cpu(4);
+    let limit = [(LIMIT_ENV, &*limit.to_string())];
+    let output = run.test("busy::red_child_ignores_its_children", &limit);
+    drop(busy);
+    assert!(output.passed, "{}", output.text);
+    assert_ne!(verdicts(&run, &["tests/vanish"]), [Verdict::Over]);
 }
 
 #[test]

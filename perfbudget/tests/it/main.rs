@@ -3,6 +3,7 @@
 mod auto;
 mod busy;
 mod child;
+mod commands;
 mod counts;
 mod names;
 mod records;

@@ -123,18 +123,9 @@ pub(super) fn children_vanish() -> bool {
 
 /// The calling thread's id.
 pub(super) fn own_tid() -> Option<u32> {
-    // SAFETY: returns a number and can't fail.
-    u32::try_from(unsafe { libc::gettid() }).ok()
-}
-
-/// CPUs that are online.
-pub(super) fn online_cpus() -> u64 {
-    static CPUS: OnceLock<u64> = OnceLock::new();
-    *CPUS.get_or_init(|| {
-        // SAFETY: reads a number of the system.
-        let n = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
-        u64::try_from(n).unwrap_or(1).max(1)
-    })
+    // SAFETY: returns a number and can't fail. By its number, as glibc has a function for it only
+    // since 2.30.
+    u32::try_from(unsafe { libc::syscall(libc::SYS_gettid) }).ok()
 }
 
 /// The steps a second in which `/proc/stat` counts.

@@ -22,6 +22,8 @@ pub(super) struct Machine {
     schedstat: Option<File>,
     root_cpuacct: Option<File>,
     quotas: Vec<Quota>,
+    /// CPUs that are online, of the machine and not of what a container shows.
+    pub(super) cpus: Option<u64>,
     /// Nanoseconds of a step of `/proc/stat`.
     step: u64,
 }
@@ -66,8 +68,10 @@ impl Machine {
                 .ok()
                 .filter(|file| clocks::is_of_the_kernel(file, clocks::PROC))
         };
+        let stat = proc_file("/proc/stat");
         Self {
-            stat: proc_file("/proc/stat"),
+            cpus: stat.as_ref().and_then(|file| cpus(&text_of(file)?)),
+            stat,
             loadavg: proc_file("/proc/loadavg"),
             schedstat: proc_file("/proc/schedstat").filter(|file| {
                 // The meaning of its columns is that of these versions.
@@ -118,11 +122,10 @@ impl Machine {
     ) -> Option<Foreign> {
         if let (Some(from), Some(to)) = (first.root_usage, last.root_usage) {
             // Who runs on another CPU now may have done so since that CPU's last tick.
-            let cpus = clocks::online_cpus();
+            let other_cpus = self.cpus? - 1;
             let others = last
                 .runnable
-                .map_or(cpus, |n| n.saturating_sub(1))
-                .min(cpus - 1);
+                .map_or(other_cpus, |n| n.saturating_sub(1).min(other_cpus));
             let behind = others * clocks::tick();
             return Some(Foreign {
                 ns: to.checked_sub(from)?.saturating_sub(own) + behind,
@@ -132,8 +135,12 @@ impl Machine {
         let (from, to) = (first.stat?, last.stat?);
         // Each sum is cut to a whole step at either end. Busy time comes from ticks on many
         // kernels, which miss short runs; idle time is exact where idle CPUs have no tick.
-        let idle = (to.idle.checked_sub(from.idle)?).saturating_sub(2) * self.step;
-        let busy = (to.busy.checked_sub(from.busy)? + 1) * self.step;
+        let idle = (to.idle.checked_sub(from.idle)?)
+            .saturating_sub(2)
+            .saturating_mul(self.step);
+        let busy = (to.busy.checked_sub(from.busy)?)
+            .saturating_add(1)
+            .saturating_mul(self.step);
         Some(Foreign {
             ns: capacity.saturating_sub(idle).max(busy).saturating_sub(own),
             source: "/proc/stat",
@@ -143,13 +150,21 @@ impl Machine {
     /// Time that a hypervisor kept between two readings, in whole steps.
     pub(super) fn steal(&self, first: &Reading, last: &Reading) -> Option<u64> {
         let steps = last.stat?.steal.checked_sub(first.stat?.steal)?;
-        Some(steps * self.step)
+        Some(steps.saturating_mul(self.step))
     }
 
-    /// Of that, what is sure to fall between them: the first step may be the rest of earlier ones.
-    pub(super) fn sure_steal(&self, first: &Reading, last: &Reading) -> u64 {
-        let steal = self.steal(first, last).unwrap_or(0);
-        steal.saturating_sub(self.step)
+    /// At most that, when it is the time between two readings of a gate that began at `gate`.
+    ///
+    /// A step may be the sum of what came before, so that one alone, in a gate, tells nothing: it
+    /// is passed over. From two on each reading's is rounded up.
+    pub(super) fn steal_at_most(&self, gate: &Reading, first: &Reading, last: &Reading) -> u64 {
+        match self.steal(gate, last) {
+            Some(steal) if steal >= 2 * self.step => self
+                .steal(first, last)
+                .unwrap_or(0)
+                .saturating_add(self.step),
+            _ => 0,
+        }
     }
 }
 
@@ -185,11 +200,27 @@ fn stat(text: &str) -> Option<Stat> {
         found += 1;
     }
     let [user, nice, system, idle, iowait, irq, softirq, steal] = columns;
+    let sum = |columns: &[u64]| columns.iter().try_fold(0_u64, |sum, n| sum.checked_add(*n));
     (found == columns.len()).then_some(Stat {
-        busy: user + nice + system + irq + softirq,
-        idle: idle + iowait,
+        busy: sum(&[user, nice, system, irq, softirq])?,
+        idle: sum(&[idle, iowait])?,
         steal,
     })
+}
+
+/// The CPUs that have a line of their own: those that are online.
+fn cpus(stat: &str) -> Option<u64> {
+    let lines = stat.lines().filter(|line| is_of_a_cpu(line)).count();
+    u64::try_from(lines).ok().filter(|n| *n > 0)
+}
+
+/// Whether a line begins with `cpu` and a number.
+fn is_of_a_cpu(line: &str) -> bool {
+    let number = line
+        .split_ascii_whitespace()
+        .next()
+        .and_then(|word| word.strip_prefix("cpu"));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Tasks that are running or ready to: of `0.20 0.18 0.12 1/80 11206` the 1.
@@ -206,16 +237,9 @@ fn machine_run_delay(schedstat: &str) -> Option<u64> {
         return None;
     }
     let mut sum: Option<u64> = None;
-    for line in schedstat.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let is_cpu = words.next().is_some_and(|word| {
-            let number = word.strip_prefix("cpu").unwrap_or("");
-            !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
-        });
-        if is_cpu {
-            let delay: u64 = words.nth(7)?.parse().ok()?;
-            sum = Some(sum.unwrap_or(0).checked_add(delay)?);
-        }
+    for line in schedstat.lines().filter(|line| is_of_a_cpu(line)) {
+        let delay: u64 = line.split_ascii_whitespace().nth(8)?.parse().ok()?;
+        sum = Some(sum.unwrap_or(0).checked_add(delay)?);
     }
     sum
 }
@@ -238,6 +262,12 @@ fn quotas() -> Vec<Quota> {
     };
     let mut found = Vec::new();
     for (root, path) in groups.lines().filter_map(cpu_group) {
+        // Some name the controllers in another order than the directory does.
+        let root = if root.is_dir() {
+            root
+        } else {
+            PathBuf::from("/sys/fs/cgroup/cpu")
+        };
         // A container may be told the host's path, and shown its own group as the root.
         let mut group = root.join(path.trim_start_matches('/'));
         if !group.is_dir() {
@@ -404,6 +434,7 @@ mod tests {
             schedstat: None,
             root_cpuacct: None,
             quotas: Vec::new(),
+            cpus: Some(3),
             step: 10_000_000,
         }
     }
@@ -449,7 +480,7 @@ mod tests {
             foreign.expect("known").ns
         };
         assert_eq!(foreign(reading(65 * MS, Some(1))), 5 * MS);
-        let others = (clocks::online_cpus() - 1) * clocks::tick();
+        let others = 2 * clocks::tick();
         assert_eq!(foreign(reading(65 * MS, Some(999))), 5 * MS + others);
         assert_eq!(foreign(reading(65 * MS, None)), 5 * MS + others);
         // Ours are read a moment later.
@@ -457,16 +488,25 @@ mod tests {
     }
 
     #[test]
-    fn of_steal_the_first_step_may_be_older() {
-        let steal = |steps: u64| {
-            let (first, last) = (of_stat(0, 0, 7), of_stat(0, 0, 7 + steps));
-            (
-                machine().steal(&first, &last),
-                machine().sure_steal(&first, &last),
-            )
+    fn one_step_of_steal_in_a_gate_is_passed_over_and_more_are_rounded_up() {
+        let steal = |before: u64, steps: u64| {
+            let (gate, first) = (of_stat(0, 0, 7), of_stat(0, 0, 7 + before));
+            let last = of_stat(0, 0, 7 + before + steps);
+            machine().steal_at_most(&gate, &first, &last)
         };
-        assert_eq!(steal(0), (Some(0), 0));
-        assert_eq!(steal(1), (Some(10 * MS), 0));
-        assert_eq!(steal(3), (Some(30 * MS), 20 * MS));
+        assert_eq!((steal(0, 0), steal(1, 0), steal(0, 1)), (0, 0, 0));
+        assert_eq!((steal(0, 2), steal(1, 1)), (30 * MS, 20 * MS));
+        // Stolen before this round: the rest of its last step may be in it.
+        assert_eq!(steal(2, 0), 10 * MS);
+    }
+
+    #[test]
+    fn cpus_are_the_lines_with_a_number() {
+        assert_eq!(
+            cpus("cpu  1 2\ncpu0 1 2\ncpu11 1 2\nintr 1\ncpux 1\n"),
+            Some(2)
+        );
+        assert_eq!(cpus("cpu  1 2\n"), None);
+        assert!(Machine::open().cpus >= Some(1), "of the kernel's own /proc");
     }
 }

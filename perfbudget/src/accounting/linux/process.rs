@@ -1,11 +1,10 @@
 //! The end of a command, and what its books say before they are closed.
 
-use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::FromRawFd;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::process::{ChildStderr, ChildStdout, ExitStatus};
 
 use super::clocks::cpu_of_usage;
 use super::schedstat::{Schedstat, Times};
@@ -35,6 +34,44 @@ pub(crate) fn wait_with_usage(pid: u32) -> io::Result<(ExitStatus, u64, Option<T
     Ok((ExitStatus::from_raw(status), cpu_of_usage(&usage), main))
 }
 
+/// Reads two pipes to their ends, whichever has something.
+pub(crate) fn read_both(
+    stdout: &mut ChildStdout,
+    stderr: &mut ChildStderr,
+) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut chunk = vec![0; 64 * 1024];
+    let mut polled = [stdout.as_raw_fd(), stderr.as_raw_fd()].map(|fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    while polled.iter().any(|pipe| pipe.fd >= 0) {
+        retried(|| {
+            // SAFETY: reads and writes two pollfds; the pipes are open, and those at their ends
+            // have a negative number, which is passed over.
+            unsafe { libc::poll(polled.as_mut_ptr(), 2, -1) }
+        })?;
+        for (n, pipe) in polled.iter_mut().enumerate() {
+            if pipe.revents == 0 {
+                continue;
+            }
+            let (read, text) = if n == 0 {
+                (stdout.read(&mut chunk), &mut out)
+            } else {
+                (stderr.read(&mut chunk), &mut err)
+            };
+            match read {
+                Ok(0) => pipe.fd = -1,
+                Ok(n) => text.extend_from_slice(&chunk[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok((out, err))
+}
+
 /// Calls again while a signal interrupts.
 fn retried(mut call: impl FnMut() -> libc::c_int) -> io::Result<()> {
     loop {
@@ -46,15 +83,4 @@ fn retried(mut call: impl FnMut() -> libc::c_int) -> io::Result<()> {
             return Err(error);
         }
     }
-}
-
-/// A file without a name, in memory, that ends with its last descriptor.
-pub(crate) fn memory_file() -> io::Result<File> {
-    // SAFETY: reads a C string; returns a descriptor or -1.
-    let fd = unsafe { libc::memfd_create(c"perfbudget".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd == -1 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new, and ours alone.
-    Ok(unsafe { File::from_raw_fd(fd) })
 }

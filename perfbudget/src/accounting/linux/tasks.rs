@@ -82,9 +82,7 @@ impl Tasks {
             task.cpu.saturating_sub(before.map_or(0, |t| t.cpu))
         };
         let busiest = self.tasks.iter().max_by_key(|task| had(task))?;
-        let name = fs::read_to_string(format!("/proc/self/task/{}/comm", busiest.tid));
-        let name = name.unwrap_or_default().trim_end().to_owned();
-        Some((name, had(busiest)))
+        Some((name_of(busiest.tid), had(busiest)))
     }
 }
 
@@ -104,6 +102,29 @@ pub(super) fn let_the_main_thread_sleep() {
     while is_runnable(main) && begin.elapsed() < PATIENCE {
         thread::sleep(PAUSE);
     }
+}
+
+/// The name of another thread that goes on running while no operation does: not a worker, which
+/// rests then, but a neighbour, like another test of this process.
+///
+/// Pools look for more work for some microseconds before they rest.
+pub(super) fn neighbour() -> Option<String> {
+    const PAUSE: Duration = Duration::from_micros(300);
+    let mut runnable: Vec<u32> = tids()?
+        .into_iter()
+        .filter(|tid| is_runnable(*tid))
+        .collect();
+    if runnable.is_empty() {
+        return None;
+    }
+    thread::sleep(PAUSE);
+    runnable.retain(|tid| is_runnable(*tid));
+    runnable.first().map(|tid| name_of(*tid))
+}
+
+fn name_of(tid: u32) -> String {
+    let name = fs::read_to_string(format!("/proc/self/task/{tid}/comm"));
+    name.unwrap_or_default().trim_end().to_owned()
 }
 
 /// Whether a thread of this process runs or is ready to.
@@ -160,6 +181,7 @@ mod tests {
             });
             let spinning = receive.recv().expect("it sends");
             assert!(is_runnable(spinning));
+            assert!(neighbour().is_some());
             stop.store(true, Ordering::Relaxed);
         });
         if clocks::own_tid() != Some(std::process::id()) {
