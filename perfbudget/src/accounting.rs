@@ -33,6 +33,8 @@ pub(crate) struct RoundReadings {
     pub(crate) why_wall: Option<String>,
     /// A thread of the process that ran while no operation did.
     pub(crate) neighbour: Option<String>,
+    /// CPU time that others had in the warm-up and in each sample, where it was read.
+    pub(crate) foreign: Vec<Option<u64>>,
     /// CPU that other threads had after the last operation was over.
     pub(crate) out_of_sight: Option<String>,
 }

@@ -10,8 +10,7 @@
 //!   limits: the run delay of our tasks that is not taken out yet, where it is known for all of
 //!   them; the CPU time that others had; the CPU time that ours left over; the run delay of all
 //!   tasks of the machine. The least of those that are known, and the time that a hypervisor took,
-//!   is a budget that an advocate of the code may take from any samples. lo is
-//!   the least trimmed mean and the least median that can be reached with it.
+//!   is a budget that an advocate of the code may take from any samples. lo is the least trimmed mean and the least median that can be reached with it.
 //!
 //! For single-threaded code the first limit is next to nothing: lo is hi.
 
@@ -45,14 +44,49 @@ pub(crate) fn figures(samples: &[SampleTimes], delays: &Delays) -> RoundFigures 
         .iter()
         .try_fold(0_u64, |sum, (_, rest)| Some(sum.saturating_add((*rest)?)));
     let budget = Duration::from_nanos(hidden_delay(rest, delays));
+    // Two lower bounds: with the whole budget taken from where it hurts most, and with all that
+    // others had at the time of each sample taken from it.
+    let by_sample = without_foreign(samples, &his, delays).map(|samples| centre(&samples));
+    let by_sample = by_sample.unwrap_or(Centre {
+        trimmed_mean: Duration::ZERO,
+        median: Duration::ZERO,
+    });
     RoundFigures {
         wall,
         lo: Centre {
-            trimmed_mean: statistics::least_trimmed_mean(&his, budget),
-            median: statistics::least_median(&his, budget),
+            trimmed_mean: statistics::least_trimmed_mean(&his, budget).max(by_sample.trimmed_mean),
+            median: statistics::least_median(&his, budget).max(by_sample.median),
         },
         hi: centre(&his),
     }
+}
+
+/// The upper bounds less the CPU time that others had meanwhile, where it was read for each sample
+/// and is all that could have delayed it.
+fn without_foreign(
+    samples: &[SampleTimes],
+    his: &[Duration],
+    delays: &Delays,
+) -> Option<Vec<Duration>> {
+    if delays.throttled_ns > 0 || delays.steal_ns > 0 || delays.foreign_cpu_ns.is_none() {
+        return None;
+    }
+    let each = his.iter().enumerate().map(|(n, hi)| {
+        let mut foreign = samples[n].foreign_cpu_ns?;
+        // What a CPU's books do not show yet, they show in the samples that begin before its tick.
+        let mut since: u64 = 0;
+        let mut later = samples[n + 1..].iter();
+        while since < delays.foreign_lag_ns {
+            let Some(next) = later.next() else {
+                foreign = foreign.saturating_add(delays.foreign_missing_ns);
+                break;
+            };
+            foreign = foreign.saturating_add(next.foreign_cpu_ns?);
+            since = since.saturating_add(next.wall_ns);
+        }
+        Some(hi.saturating_sub(Duration::from_nanos(foreign)))
+    });
+    each.collect()
 }
 
 fn centre(samples: &[Duration]) -> Centre {
@@ -118,6 +152,7 @@ mod tests {
             run_delay_ns: Some(run_delay * MS),
             own_cpu_ns: Some(own_cpu * MS),
             cpu_ns: Some(0),
+            foreign_cpu_ns: None,
         }
     }
 
@@ -189,6 +224,54 @@ mod tests {
     #[test]
     fn when_nothing_is_known_of_others_there_is_no_lower_bound() {
         assert_eq!(lo_hi(sample(15, 0, 0), &Delays::default()), (0, 15));
+    }
+
+    /// Eleven samples of 15 ms, others having had so much in each.
+    fn lo_of_bursts(foreign: [u64; 11], change: impl FnOnce(&mut Delays)) -> (u64, u64) {
+        let samples = foreign.map(|foreign| SampleTimes {
+            foreign_cpu_ns: Some(foreign * MS),
+            ..sample(15, 0, 0)
+        });
+        let mut delays = Delays {
+            other_tasks_delay_ns: None,
+            foreign_cpu_ns: Some(foreign.iter().sum::<u64>() * MS),
+            spare_cpu_ns: None,
+            foreign_lag_ns: 4 * MS,
+            ..single_threaded()
+        };
+        change(&mut delays);
+        let lo = figures(&samples, &delays).lo;
+        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap();
+        (ms(lo.trimmed_mean), ms(lo.median))
+    }
+
+    #[test]
+    fn a_burst_of_others_counts_against_the_samples_that_it_was_in() {
+        // Without knowing when: 90 are ten for each of nine, and 15 for each of six.
+        let burst = [0, 0, 0, 30, 30, 30, 0, 0, 0, 0, 0];
+        let unknown = |delays: &mut Delays| delays.steal_ns = 1;
+        assert_eq!(lo_of_bursts(burst, unknown), (4, 0));
+        // It may have begun in the sample before, a tick behind in the books: four are in doubt,
+        // two of which the trimmed mean drops.
+        assert_eq!(lo_of_bursts(burst, |_| {}), (15 * 5 / 7, 15));
+        // With books that do not lag three are, of which one counts.
+        let exact = |delays: &mut Delays| delays.foreign_lag_ns = 0;
+        assert_eq!(lo_of_bursts(burst, exact), (15 * 6 / 7, 15));
+        // Longer than a sample of lag: two before it are in doubt.
+        let slow = |delays: &mut Delays| delays.foreign_lag_ns = 16 * MS;
+        assert_eq!(lo_of_bursts(burst, slow), (15 * 4 / 7, 15));
+    }
+
+    #[test]
+    fn what_is_missing_at_the_end_counts_against_the_last() {
+        let missing = |delays: &mut Delays| {
+            delays.foreign_missing_ns = 15 * MS;
+            delays.foreign_lag_ns = 30 * MS;
+        };
+        // The last may have had it, and the one before, with less than the lag after it.
+        assert_eq!(lo_of_bursts([0; 11], missing), (15, 15));
+        let with_a_burst = [30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(lo_of_bursts(with_a_burst, missing), (15 * 6 / 7, 15));
     }
 
     #[test]

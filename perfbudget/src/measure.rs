@@ -159,8 +159,11 @@ pub(crate) fn accounted_round<I, T>(
     op: &mut impl FnMut(&mut I) -> T,
 ) -> AccountedRound {
     accounting.begin_round();
-    let (measurement, samples) = samples(discipline, batch, Some(accounting), setup, op);
+    let (measurement, mut samples) = samples(discipline, batch, Some(accounting), setup, op);
     let readings = accounting.end_round(is_first.then(|| measurement.mean()));
+    for (sample, foreign) in samples.iter_mut().zip(readings.foreign.iter().skip(1)) {
+        sample.foreign_cpu_ns = *foreign;
+    }
     AccountedRound {
         measurement,
         samples,

@@ -406,6 +406,7 @@ mod tests {
                     run_delay_ns: Some(12_000),
                     own_cpu_ns: Some(us * 100),
                     cpu_ns: Some(us * 999),
+                    foreign_cpu_ns: None,
                 })
                 .to_vec(),
             rounds: vec![round(16_800_000), round(17_100_000), round(17_257_142)],

@@ -125,6 +125,9 @@ pub struct SampleTimes {
     pub own_cpu_ns: Option<u64>,
     /// CPU time that the measuring thread itself had, at least. Read as `own_cpu_ns` is.
     pub cpu_ns: Option<u64>,
+    /// CPU time that others had from before it until before the next, where that can be read so
+    /// often.
+    pub foreign_cpu_ns: Option<u64>,
 }
 
 /// One round.
@@ -162,6 +165,11 @@ pub struct Delays {
     pub foreign_cpu_ns: Option<u64>,
     /// Where that was read.
     pub foreign_source: Option<String>,
+    /// How far the CPU time of others in a sample may lag behind: what is missing is in the samples
+    /// that begin within this time.
+    pub foreign_lag_ns: u64,
+    /// What may still be missing when the last sample is over.
+    pub foreign_missing_ns: u64,
     /// CPU time that the machine had and our tasks left over: others had no more.
     pub spare_cpu_ns: Option<u64>,
     /// Run delay of all tasks of the machine.
@@ -401,6 +409,7 @@ mod tests {
             run_delay_ns: Some(run_delay_ms * 1_000_000),
             own_cpu_ns: Some(0),
             cpu_ns: Some(0),
+            foreign_cpu_ns: None,
         };
         let round = |wall_ms, run_delay_ms| RoundTimes {
             samples: vec![sample(wall_ms, run_delay_ms); 11],

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use super::{Evidence, RoundReadings};
 use crate::child;
+use crate::measure::SAMPLES;
 use crate::record::{Delays, Nanoseconds, SampleTimes, nanoseconds};
 use machine::{Machine, Reading};
 use schedstat::Schedstat;
@@ -59,6 +60,8 @@ pub(crate) struct Accounting {
     given_up: Cell<u64>,
     /// A thread that ran while no operation did, once one was seen.
     neighbour: Option<String>,
+    /// Before the round's warm-up and each of its samples.
+    between: Vec<Between>,
 }
 
 #[derive(Debug)]
@@ -78,6 +81,24 @@ pub(crate) struct Before {
     children: Option<u64>,
     process: Option<u64>,
     thread: Option<schedstat::Times>,
+}
+
+/// What the machine's tasks and ours have had, between two samples.
+#[derive(Clone, Copy, Debug, Default)]
+struct Between {
+    usage: Option<u64>,
+    process: Option<u64>,
+    children: Option<u64>,
+}
+
+impl Between {
+    /// What others had until a later time. Ours are read before the machine's, at either end.
+    fn foreign_until(&self, later: &Self) -> Option<u64> {
+        let all = difference(self.usage, later.usage)?;
+        let ours = difference(self.process, later.process)?
+            .checked_add(difference(self.children, later.children)?)?;
+        Some(all.saturating_sub(ours))
+    }
 }
 
 const CHILD: &str = "a child process was still running, or was not waited for";
@@ -100,6 +121,7 @@ impl Accounting {
             commands: Cell::default(),
             given_up: Cell::new(0),
             neighbour: None,
+            between: Vec::with_capacity(1 + SAMPLES),
         }
     }
 
@@ -107,6 +129,7 @@ impl Accounting {
         self.hi_is_wall.set(None);
         self.commands.take();
         self.given_up.set(0);
+        self.between.clear();
         self.look_for_a_neighbour();
         if self.served_elsewhere {
             self.hi_is_wall
@@ -148,10 +171,19 @@ impl Accounting {
             };
         };
         child::reset();
-        Before {
-            time: Instant::now(),
+        let time = Instant::now();
+        let now = Between {
             children: clocks::children_cpu(),
             process: clocks::process_cpu(),
+            usage: self.machine.usage(),
+        };
+        if self.between.len() < self.between.capacity() {
+            self.between.push(now);
+        }
+        Before {
+            time,
+            children: now.children,
+            process: now.process,
             thread: schedstat.read(),
         }
     }
@@ -205,10 +237,10 @@ impl Accounting {
         match cpu.of_others_and_own(&commands, outside) {
             None => self.by_wall_for(CLOCKS, by_wall),
             Some((others, own)) => SampleTimes {
-                wall_ns,
                 run_delay_ns: Some(run_delay),
                 own_cpu_ns: Some(others),
                 cpu_ns: Some(own),
+                ..by_wall
             },
         }
     }
@@ -228,7 +260,7 @@ impl Accounting {
         let process = clocks::process_cpu();
         let thread = clocks::thread_cpu();
         let children = clocks::children_cpu();
-        let machine = self.machine.read();
+        let machine = self.machine.read_at_the_end();
         let elapsed = nanoseconds(first.time.elapsed());
         let has_children = clocks::has_children();
         let children_vanish = clocks::children_vanish();
@@ -289,6 +321,8 @@ impl Accounting {
                 .filter(|_| is_all_known)
                 .map(|others| others + commands.overlap_ns + self.given_up.get()),
             foreign_cpu_ns: foreign.as_ref().map(|foreign| foreign.ns),
+            foreign_lag_ns: clocks::tick(),
+            foreign_missing_ns: foreign.as_ref().map_or(0, |foreign| foreign.missing),
             foreign_source: foreign.map(|foreign| foreign.source.to_owned()),
             spare_cpu_ns: own
                 .zip(capacity)
@@ -302,12 +336,25 @@ impl Accounting {
             own_cpu_ns: of_threads + of_children,
             hi_is_wall: self.hi_is_wall.get().map(str::to_owned),
         };
+        self.between.push(Between {
+            children,
+            process,
+            usage: machine.root_usage,
+        });
+        // Beside a neighbour ours are not known.
+        let foreign = if self.neighbour.is_none() {
+            let pairs = self.between.windows(2);
+            pairs.map(|two| two[0].foreign_until(&two[1])).collect()
+        } else {
+            Vec::new()
+        };
         let out_of_sight = probe
             .filter(|_| of_threads > SLACK_NS && !had_neighbour)
             .and_then(|each| goes_on(&tasks, each))
             .or_else(|| (has_children && !self.had_children).then(|| CHILD.to_owned()));
         RoundReadings {
             neighbour: self.neighbour.clone(),
+            foreign,
             why_wall: self
                 .schedstat
                 .as_ref()
