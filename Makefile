@@ -21,7 +21,7 @@ bench: ## the figures of docs/benchmarks.md, of this machine (BENCH=name for one
 bench-docs: ## the same, written to docs/benchmarks.md
 	@scripts/bench --write
 
-noise-study: ## how gates behave on a busy machine, to docs/noise-study.md (MINUTES=40)
+noise-study: ## how gates behave on a busy machine, to docs/noise-study.md (MINUTES=45)
 	@scripts/noise-study
 
 lint: ## formatting, clippy with warnings denied, workflow files against GitHub's schema

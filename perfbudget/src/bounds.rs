@@ -14,6 +14,7 @@
 //!
 //! For single-threaded code the first limit is next to nothing: lo is hi.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::record::{Delays, SampleTimes};
@@ -72,18 +73,24 @@ fn without_foreign(
         return None;
     }
     let each = his.iter().enumerate().map(|(n, hi)| {
-        let mut foreign = samples[n].foreign_cpu_ns?;
-        // What a CPU's books do not show yet, they show in the samples that begin before its tick.
+        // What a CPU's books do not show yet, they show at its next tick at the latest, all at
+        // once: in one of the samples that begin before that, for each CPU that may lag.
+        let mut later = Vec::new();
         let mut since: u64 = 0;
-        let mut later = samples[n + 1..].iter();
+        let mut next = samples[n + 1..].iter();
         while since < delays.foreign_lag_ns {
-            let Some(next) = later.next() else {
-                foreign = foreign.saturating_add(delays.foreign_missing_ns);
+            let Some(next) = next.next() else {
+                later.push(delays.foreign_missing_ns);
                 break;
             };
-            foreign = foreign.saturating_add(next.foreign_cpu_ns?);
+            later.push(next.foreign_cpu_ns?);
             since = since.saturating_add(next.wall_ns);
         }
+        later.sort_unstable_by_key(|foreign| Reverse(*foreign));
+        let foreign = later
+            .into_iter()
+            .take(delays.foreign_lag_cpus)
+            .fold(samples[n].foreign_cpu_ns?, u64::saturating_add);
         Some(hi.saturating_sub(Duration::from_nanos(foreign)))
     });
     each.collect()
@@ -237,6 +244,7 @@ mod tests {
             foreign_cpu_ns: Some(foreign.iter().sum::<u64>() * MS),
             spare_cpu_ns: None,
             foreign_lag_ns: 4 * MS,
+            foreign_lag_cpus: 1,
             ..single_threaded()
         };
         change(&mut delays);
@@ -257,6 +265,17 @@ mod tests {
         // With books that do not lag three are, of which one counts.
         let exact = |delays: &mut Delays| delays.foreign_lag_ns = 0;
         assert_eq!(lo_of_bursts(burst, exact), (15 * 6 / 7, 15));
+        // A little in each counts once in the sample, and once for the CPU that lags.
+        let each = |delays: &mut Delays| {
+            delays.foreign_lag_ns = 60 * MS;
+            delays.foreign_cpu_ns = Some(9_000 * MS);
+        };
+        assert_eq!(lo_of_bursts([1; 11], each), (13, 13));
+        let two = |delays: &mut Delays| {
+            each(delays);
+            delays.foreign_lag_cpus = 2;
+        };
+        assert_eq!(lo_of_bursts([1; 11], two), (12, 12));
         // Longer than a sample of lag: two before it are in doubt.
         let slow = |delays: &mut Delays| delays.foreign_lag_ns = 16 * MS;
         assert_eq!(lo_of_bursts(burst, slow), (15 * 4 / 7, 15));

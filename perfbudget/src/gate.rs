@@ -101,11 +101,12 @@ impl Gate {
         self
     }
 
-    /// Says that the operation is work for a process that is not a child of this one, like a
-    /// database server: its CPU time is the gate's own doing, and the kernel books it elsewhere.
+    /// Says that what the operation waits for goes on whether this process has a CPU or not: work
+    /// for a process that is not a child of this one, like a database server, or something that
+    /// the operation spins, yields or polls for.
     ///
-    /// Waiting for a CPU then excuses nothing. On a busy machine such a gate is `undecided` where
-    /// another would be `contended`.
+    /// The kernel books such work elsewhere, so that waiting for a CPU excuses nothing: on a busy
+    /// machine the gate is `undecided` where another would be `contended`.
     pub fn served_elsewhere(mut self) -> Self {
         self.served_elsewhere = true;
         self

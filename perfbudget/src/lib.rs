@@ -22,11 +22,13 @@
 //! ```
 //!
 //! - **Tier 1**, walltime: [`Gate::new`] measures a warm-up and 11 runs and compares their trimmed
-//!   mean with `max(base × factor, 1 ms) × multiplier` ([`Budget`]). A round that is over is
-//!   confirmed by two more before it fails the test.
+//!   mean with `max(base × factor, 1 ms) × multiplier` ([`Budget`]). A busy machine does not fail
+//!   it: of wall the time is taken out that the code waited for a CPU for others' sake, and only
+//!   what is proved to be its own doing, in three rounds, fails the test ([`Verdict`]).
 //! - **Tier 2**, counts: [`Gate::counts`] compares counts (syncs, rows, allocations) exactly, and
 //!   [`constant_across`] shows that they don't grow with N.
 //! - [`trimmed_mean`] and its three relatives measure without a gate.
+//! - [`command_output`] and [`command_status`] run a command for a gate and use its own figures.
 //! - [`tmpfs_dir`] keeps a fixture's files in memory, so that a walltime gate measures the code.
 //!
 //! Name the tests `perf_…`, build them with optimisation and run them alone on the machine. In
@@ -46,7 +48,9 @@
 //!
 //! The first warm measurement raises two thresholds of glibc's malloc for the life of the process,
 //! so that it gives no memory back inside the clock, and each round begins with one
-//! `malloc_trim`. Nothing else: no thread, no signal handler, no global allocator.
+//! `malloc_trim`. A walltime gate holds a lock on `perfbudget.lock` in the directory for temporary
+//! files while it measures, so that the gates of a machine take turns, and on Linux keeps some
+//! files of `/proc` open. Nothing else: no thread, no signal handler, no global allocator.
 //!
 //! # When not to use it
 //!

@@ -168,6 +168,8 @@ pub struct Delays {
     /// How far the CPU time of others in a sample may lag behind: what is missing is in the samples
     /// that begin within this time.
     pub foreign_lag_ns: u64,
+    /// On how many CPUs it may lag.
+    pub foreign_lag_cpus: usize,
     /// What may still be missing when the last sample is over.
     pub foreign_missing_ns: u64,
     /// CPU time that the machine had and our tasks left over: others had no more.

@@ -38,6 +38,9 @@ pub(crate) use schedstat::Schedstat as TaskBooks;
 /// thread that comes and goes takes more.
 const SLACK_NS: u64 = 50_000;
 
+/// The CPU time that a sample's readings take, with much to spare: they take 4 µs.
+const READINGS_CPU_NS: u64 = 20_000;
+
 /// What the kernel's microseconds may add to a command's CPU time when children are summed up.
 const COMMAND_SLACK_NS: u64 = 5_000;
 
@@ -322,6 +325,11 @@ impl Accounting {
                 .map(|others| others + commands.overlap_ns + self.given_up.get()),
             foreign_cpu_ns: foreign.as_ref().map(|foreign| foreign.ns),
             foreign_lag_ns: clocks::tick(),
+            foreign_lag_cpus: self
+                .machine
+                .cpus
+                .and_then(|cpus| usize::try_from(cpus - 1).ok())
+                .unwrap_or(usize::MAX),
             foreign_missing_ns: foreign.as_ref().map_or(0, |foreign| foreign.missing),
             foreign_source: foreign.map(|foreign| foreign.source.to_owned()),
             spare_cpu_ns: own
@@ -382,14 +390,19 @@ impl Accounting {
     }
 }
 
-/// Run delay between two readings: what was inside the timer, and what may have been outside.
+/// Run delay between two readings: what was inside the timer, and what is not known to have been
+/// on one side or the other.
+///
+/// The readings never sleep: what passes outside the timer beyond the CPU time that they take is
+/// run delay itself, and known to be outside.
 fn run_delay(
     before: schedstat::Times,
     after: schedstat::Times,
     outside: u64,
 ) -> Option<(u64, u64)> {
     let waited = after.run_delay.checked_sub(before.run_delay)?;
-    Some((waited.saturating_sub(outside), waited.min(outside)))
+    let unknown = waited.min(outside).min(READINGS_CPU_NS);
+    Some((waited.saturating_sub(outside), unknown))
 }
 
 /// CPU time between the first and the last reading of a sample.
@@ -470,8 +483,10 @@ mod tests {
     fn waiting_that_may_have_been_outside_the_timer_is_given_up() {
         let run_delay = |outside| run_delay(times(5 * MS), times(9 * MS), outside);
         assert_eq!(run_delay(0), Some((4 * MS, 0)));
-        assert_eq!(run_delay(3 * MS), Some((MS, 3 * MS)));
-        assert_eq!(run_delay(7 * MS), Some((0, 4 * MS)));
+        assert_eq!(run_delay(7_000), Some((4 * MS - 7_000, 7_000)));
+        // A wait between a reading and the timer was outside for all but the readings' own time.
+        assert_eq!(run_delay(3 * MS), Some((MS, READINGS_CPU_NS)));
+        assert_eq!(run_delay(7 * MS), Some((0, READINGS_CPU_NS)));
     }
 
     #[test]

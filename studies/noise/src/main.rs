@@ -28,7 +28,7 @@ enum Command {
     /// Measure
     Run {
         /// About how long it may take; below 40 the headline cells have fewer runs
-        #[arg(long, default_value_t = 40.0)]
+        #[arg(long, default_value_t = 45.0)]
         minutes: f64,
         /// A part of the grid in a few minutes, to try it
         #[arg(long)]
