@@ -4,11 +4,11 @@
 //!
 //! A system call ends with a switch to another task where one is due. A reading can therefore be
 //! followed by a wait that it does not see and the timer sees (or the other way round). Each
-//! reading of run delay stands between two times, and what it says to have passed outside the
-//! timer's two times is not counted as passed inside: so much run delay is given up, which is
-//! microseconds where nothing happened.
+//! reading of run delay stands between two times: what passed between it and the timer is not
+//! counted as waited inside.
 //!
-//! Before an operation: CPU time of reaped children, of the process, `schedstat`, start. After it:
+//! Before an operation: CPU time of reaped children, of the process, of all tasks of the machine
+//! (where that takes less than a microsecond), `schedstat`, start. After it:
 //! end, `schedstat`, and where there was run delay the CPU times of thread, process and children.
 //! The process's clock brings the books of the calling thread up to date, so that the CPU time in
 //! `schedstat` is that of the same moment.
@@ -40,9 +40,6 @@ const SLACK_NS: u64 = 50_000;
 
 /// The CPU time that a sample's readings take, with much to spare: they take 4 µs.
 const READINGS_CPU_NS: u64 = 20_000;
-
-/// What the kernel's microseconds may add to a command's CPU time when children are summed up.
-const COMMAND_SLACK_NS: u64 = 5_000;
 
 /// The readings of a gate, on the thread that made it.
 #[derive(Debug)]
@@ -299,7 +296,7 @@ impl Accounting {
         // they waited.
         let is_all_known = !self.served_elsewhere
             && of_threads <= change.cpu + SLACK_NS
-            && of_children <= commands.cpu_ns + commands.n * COMMAND_SLACK_NS
+            && of_children <= commands.cpu_ns + commands.n * child::ROUNDING_NS
             && !commands.hides_tasks
             && !has_children
             && !children_vanish;
