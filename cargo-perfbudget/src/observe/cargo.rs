@@ -14,6 +14,7 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use super::progress::Progress;
 
@@ -138,9 +139,10 @@ pub(crate) fn binaries(
     selection: &Selection,
     progress: &mut Progress,
 ) -> Result<Vec<Binary>, CargoError> {
-    let profile = built(selection, progress)?;
     let notes = tempfile::tempdir().map_err(|source| CargoError::Read { source })?;
-    let output = ask(selection, profile, notes.path())?;
+    let this = Tool::keep().map_err(not_started)?;
+    let profile = built(selection, progress)?;
+    let output = ask(selection, profile, this.path(), notes.path())?;
     if !output.status.success() {
         return Err(CargoError::Ask {
             status: output.status,
@@ -224,9 +226,45 @@ fn build(
     })
 }
 
+/// This tool, as it can be started after a build that put another in its place: in the workspace
+/// that it is a part of.
+struct Tool {
+    original: PathBuf,
+    copy: PathBuf,
+    _directory: TempDir,
+}
+
+impl Tool {
+    fn keep() -> io::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let original = env::current_exe()?;
+        let copy = directory.path().join("cargo-perfbudget");
+        fs::copy(&original, &copy)?;
+        Ok(Self {
+            original,
+            copy,
+            _directory: directory,
+        })
+    }
+
+    /// The copy only where it must be: a temporary directory may be one that nothing can be
+    /// started from.
+    fn path(&self) -> &Path {
+        if self.original.exists() {
+            &self.original
+        } else {
+            &self.copy
+        }
+    }
+}
+
 /// Has Cargo "run" what it has built.
-fn ask(selection: &Selection, profile: &str, notes: &Path) -> Result<Output, CargoError> {
-    let this = env::current_exe().map_err(not_started)?;
+fn ask(
+    selection: &Selection,
+    profile: &str,
+    this: &Path,
+    notes: &Path,
+) -> Result<Output, CargoError> {
     let runner = serde_json::json!([this, NOTE, notes]);
     // The host's own key goes before all others; the general one is for a `build.target`.
     let keys = [host()?, "'cfg(all())'".to_owned()];

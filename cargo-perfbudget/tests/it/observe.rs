@@ -147,7 +147,12 @@ fn observe_in(package: &Path, arguments: &[&str]) -> Output {
 }
 
 fn command(package: &Path, records: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-perfbudget"));
+    let tool = Path::new(env!("CARGO_BIN_EXE_cargo-perfbudget"));
+    command_of(tool, package, records)
+}
+
+fn command_of(tool: &Path, package: &Path, records: &Path) -> Command {
+    let mut command = Command::new(tool);
     command
         .args(["perfbudget", "observe", "--dir"])
         .arg(records)
@@ -263,6 +268,30 @@ fn a_test_is_started_as_cargo_starts_it() {
     let output = observe_in(&below, &["tiny/start", "--processes", "1", "--json"]);
     assert_eq!(code(&output), 0, "{}", err(&output));
     assert_eq!(json(&output)["gates"][0]["counts"]["starts"], 1);
+}
+
+/// In its own workspace the build replaces the tool while it runs.
+#[cfg(unix)]
+#[test]
+fn a_build_that_removes_the_tool_does_not_disturb_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = TempDir::new().expect("a directory");
+    let tool = directory.path().join("tool");
+    fs::copy(env!("CARGO_BIN_EXE_cargo-perfbudget"), &tool).expect("copied");
+    let cargo = directory.path().join("cargo");
+    let script = "#!/bin/sh\nrm -f \"$TOOL\"\nexec \"$REAL_CARGO\" \"$@\"\n";
+    fs::write(&cargo, script).expect("written");
+    fs::set_permissions(&cargo, PermissionsExt::from_mode(0o755)).expect("allowed");
+    let package = tiny();
+    let output = command_of(&tool, &package, directory.path())
+        .args(["tiny/quick", "--processes", "1"])
+        .env("CARGO", &cargo)
+        .env("REAL_CARGO", env!("CARGO"))
+        .env("TOOL", &tool)
+        .output()
+        .expect("the command starts");
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(!tool.exists());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::fixture::{Fixture, PARENT, event};
 // Medians of the medians of 6 processes, an operation: AMD EPYC, 2 cores, Linux 6.18, 2026-11-21.
 const DRAIN_25: Budget = Budget::warm(Duration::from_nanos(85_200)); // 85.2 µs (79.1 … 119)
 const COMMIT: Budget = Budget::warm(Duration::from_nanos(9_900)); // 9.9 µs (9.4 … 13.2)
-const CLI_DRAIN: Budget = Budget::cold(Duration::from_micros(1_626)); // 1.626 ms (1.54 … 1.81)
+const CLI_DRAIN: Budget = Budget::cold(Duration::from_micros(1_480)); // 1.48 ms (1.45 … 1.68)
 
 #[test]
 fn perf_outbox_drain_25() {
