@@ -36,6 +36,9 @@ enum Command {
         /// Go on with a run that broke off
         #[arg(long)]
         resume: bool,
+        /// With --resume: measure again what has this in its name, such as idle/threads
+        #[arg(long, requires = "resume", value_name = "NAME")]
+        again: Option<String>,
         /// The compiler, for the report
         #[arg(long, default_value = "")]
         rustc: String,
@@ -82,6 +85,7 @@ fn run(Arguments { command, directory }: Arguments) -> io::Result<()> {
             minutes,
             quick,
             resume,
+            again,
             rustc,
         } => {
             study::check_programs()?;
@@ -89,6 +93,7 @@ fn run(Arguments { command, directory }: Arguments) -> io::Result<()> {
                 minutes: if quick { 2.0 } else { minutes },
                 quick,
                 resume,
+                again,
                 rustc,
                 directory,
             })

@@ -262,6 +262,16 @@ fn introduction(text: &mut String, results: &Results) -> fmt::Result {
             "\n**The machine was not idle** when this began: {load:.1} tasks ran."
         )?;
     }
+    for again in &results.again {
+        let load = again
+            .load_1m
+            .map_or_else(String::new, |load| format!(", {load:.1} tasks running"));
+        writeln!(
+            text,
+            "\nMeasured again on {}{load}: the cells `{}`.",
+            again.date, again.of
+        )?;
+    }
     if let Some(bounds) = &header.bounds {
         writeln!(text, "\nOf the bounds of the code's own time: {bounds}.")?;
     }
@@ -833,6 +843,7 @@ mod tests {
                 })
                 .to_vec(),
             done: BTreeSet::new(),
+            again: Vec::new(),
         }
     }
 

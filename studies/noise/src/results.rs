@@ -1,7 +1,8 @@
 //! What a run of the study leaves behind: a file of lines, each a JSON object, from which the
 //! report is made and at which a run that broke off is taken up again.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -200,6 +201,19 @@ pub enum Line {
         /// Its name.
         task: String,
     },
+    /// What tasks left so far is to be measured again.
+    Again(Again),
+}
+
+/// Cells that were measured again: the machine was not quiet when they were.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Again {
+    /// A part of the tasks' names.
+    pub of: String,
+    /// The day, UTC.
+    pub date: String,
+    /// What was running then.
+    pub load_1m: Option<f64>,
 }
 
 /// A gate's run, and where.
@@ -241,6 +255,15 @@ pub struct Results {
     pub estimates: Vec<Estimated>,
     /// The names of the complete tasks.
     pub done: BTreeSet<String>,
+    /// What was measured again.
+    pub again: Vec<Again>,
+}
+
+/// What a task left.
+#[derive(Default)]
+struct Left {
+    gates: Vec<Gated>,
+    estimates: Vec<Estimated>,
 }
 
 impl Results {
@@ -255,21 +278,21 @@ impl Results {
     /// A line that is no JSON is where a run broke off.
     fn from_lines(lines: impl IntoIterator<Item = io::Result<String>>) -> io::Result<Self> {
         let mut header = None;
-        let (mut gates, mut estimates, mut done) = (Vec::new(), Vec::new(), BTreeSet::new());
-        let (mut new_gates, mut new_estimates) = (Vec::new(), Vec::new());
+        let mut again = Vec::new();
+        let mut done: BTreeMap<String, Left> = BTreeMap::new();
+        // In the order in which they were done.
+        let mut order = Vec::new();
+        let mut new = Left::default();
         for line in lines {
             match serde_json::from_str(&line?) {
                 Err(_) => {}
                 Ok(Line::Header(found)) => header = Some(found),
-                Ok(Line::Begin { .. }) => {
-                    new_gates.clear();
-                    new_estimates.clear();
-                }
+                Ok(Line::Begin { .. }) => new = Left::default(),
                 Ok(Line::Gate {
                     cell,
                     limit_ns,
                     run,
-                }) => new_gates.push(Gated {
+                }) => new.gates.push(Gated {
                     cell,
                     limit_ns,
                     run,
@@ -281,7 +304,7 @@ impl Results {
                     load,
                     estimate_ns,
                     spent,
-                }) => new_estimates.push(Estimated {
+                }) => new.estimates.push(Estimated {
                     tool,
                     op,
                     nominal_us,
@@ -290,11 +313,23 @@ impl Results {
                     spent,
                 }),
                 Ok(Line::Done { task }) => {
-                    if done.insert(task) {
-                        gates.append(&mut new_gates);
-                        estimates.append(&mut new_estimates);
+                    if let Entry::Vacant(place) = done.entry(task.clone()) {
+                        place.insert(std::mem::take(&mut new));
+                        order.push(task);
                     }
                 }
+                Ok(Line::Again(found)) => {
+                    done.retain(|task, _| !task.contains(&found.of));
+                    order.retain(|task| !task.contains(&found.of));
+                    again.push(found);
+                }
+            }
+        }
+        let (mut gates, mut estimates) = (Vec::new(), Vec::new());
+        for task in &order {
+            if let Some(left) = done.get_mut(task) {
+                gates.append(&mut left.gates);
+                estimates.append(&mut left.estimates);
             }
         }
         let header = header.ok_or_else(|| io::Error::other("the results have no header"))?;
@@ -302,7 +337,8 @@ impl Results {
             header,
             gates,
             estimates,
-            done,
+            done: done.into_keys().collect(),
+            again,
         })
     }
 }
@@ -429,6 +465,45 @@ pub(crate) mod tests {
         let results = Results::read(&path).expect("read");
         assert_eq!(results.gates, [first, again]);
         assert_eq!(results.header, header());
+    }
+
+    #[test]
+    fn what_is_measured_again_takes_the_place_of_what_was() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("results.jsonl");
+        let [one, other, better] = [1, 2, 3].map(|wall| gated(CELL, Verdict::Over, wall, wall));
+        let lines_of = |name: &str, gated: &Gated| {
+            let task = || name.to_owned();
+            [
+                Line::Begin { task: task() },
+                line(gated),
+                Line::Done { task: task() },
+            ]
+        };
+        let again = Again {
+            of: "idle/lock".into(),
+            date: "2026-11-22".into(),
+            load_1m: Some(0.1),
+        };
+        let mut writer = Writer::create(&path, &header()).expect("written");
+        for lines in [
+            lines_of("0/idle/lock-1", &one),
+            lines_of("0/busy4/lock-1", &other),
+        ] {
+            writer.write(&lines).expect("written");
+        }
+        writer
+            .write(&[Line::Again(again.clone())])
+            .expect("written");
+        let results = Results::read(&path).expect("read");
+        assert_eq!(results.gates, std::slice::from_ref(&other));
+        assert_eq!(results.done.iter().collect::<Vec<_>>(), ["0/busy4/lock-1"]);
+
+        let lines = lines_of("0/idle/lock-1", &better);
+        writer.write(&lines).expect("written");
+        let results = Results::read(&path).expect("read");
+        assert_eq!(results.gates, [other, better]);
+        assert_eq!(results.again, [again]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use perfbudget::Record;
 
 use crate::loads::Load;
 use crate::ops::{self, Op};
-use crate::results::{Cell, GateRun, Header, Line, Observed, Results, Variant, Writer};
+use crate::results::{Again, Cell, GateRun, Header, Line, Observed, Results, Variant, Writer};
 use crate::statistics;
 use crate::tools::{self, Tool};
 
@@ -29,6 +29,8 @@ pub struct Options {
     pub quick: bool,
     /// Goes on with what is there.
     pub resume: bool,
+    /// With `resume`: what tasks whose names contain this have left is measured again.
+    pub again: Option<String>,
     /// The compiler's version, for the report.
     pub rustc: String,
     /// Where results go.
@@ -296,8 +298,17 @@ pub fn run(options: &Options) -> io::Result<()> {
     fs::create_dir_all(&options.directory)?;
     let path = results_file(&options.directory);
     let (header, done, mut writer) = if options.resume && path.exists() {
+        let mut writer = Writer::append(&path)?;
+        if let Some(of) = &options.again {
+            let now = machine_now(options)?;
+            writer.write(&[Line::Again(Again {
+                of: of.clone(),
+                date: day_of(&now),
+                load_1m: now.host.load_1m,
+            })])?;
+        }
         let results = Results::read(&path)?;
-        (results.header, results.done, Writer::append(&path)?)
+        (results.header, results.done, writer)
     } else {
         let header = observe_machine(options)?;
         let writer = Writer::create(&path, &header)?;
@@ -425,12 +436,22 @@ pub const fn observing_processes(quick: bool) -> u32 {
     if quick { 3 } else { 7 }
 }
 
-/// Calibrates and observes every operation of the plan on the machine as it is.
-fn observe_machine(options: &Options) -> io::Result<Header> {
+/// The machine, and what it is doing.
+fn machine_now(options: &Options) -> io::Result<Record> {
     let record: Record = serde_json::from_str(&output(&["machine"], &options.directory)?)?;
     if let Some(load) = record.host.load_1m.filter(|load| *load > 0.5) {
         eprintln!("the machine is not idle: {load} tasks ran in the last minute");
     }
+    Ok(record)
+}
+
+fn day_of(record: &Record) -> String {
+    record.at.get(..10).unwrap_or_default().to_owned()
+}
+
+/// Calibrates and observes every operation of the plan on the machine as it is.
+fn observe_machine(options: &Options) -> io::Result<Header> {
+    let record = machine_now(options)?;
     let mut wanted: Vec<(Op, u32)> = plan(options)
         .iter()
         .map(|task| match &task.work {
@@ -472,9 +493,10 @@ fn observe_machine(options: &Options) -> io::Result<Header> {
             idle_ns: statistics::median(&times).round() as u64,
         })
         .collect();
+    let date = day_of(&record);
     let host = record.host;
     Ok(Header {
-        date: record.at.get(..10).unwrap_or_default().to_owned(),
+        date,
         cpu: host.cpu.unwrap_or(host.arch),
         cores: host.cores,
         system: format!("{} {}", host.os, host.kernel.unwrap_or_default()),
@@ -647,6 +669,7 @@ mod tests {
             minutes,
             quick,
             resume: false,
+            again: None,
             rustc: String::new(),
             directory: PathBuf::new(),
         }

@@ -158,6 +158,7 @@ mod tests {
             ],
             estimates: Vec::new(),
             done: BTreeSet::new(),
+            again: Vec::new(),
         };
         let tally = Tally::of(&results, |cell| cell == CELL);
         assert_eq!(
