@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize
 use crate::action::{Action, ArmedActions};
 use crate::counts::SyncCounts;
 use crate::event::{Event, Events, FileClass, Operation, Outcome};
+use crate::incomplete::Incomplete;
 
 /// Events kept a scope; more are counted, not kept.
 const EVENTS_MAX: usize = 1024;
@@ -135,6 +136,10 @@ impl Watch {
             Role::Count(tally) => tally.counts(),
             Role::Stub => SyncCounts::new(),
         }
+    }
+
+    pub(crate) fn incomplete(&self) -> Vec<Incomplete> {
+        Vec::new()
     }
 
     pub(crate) fn events(&self) -> Events {
@@ -339,6 +344,8 @@ impl EventLog {
                 thread: entry.thread.load(Ordering::Relaxed),
                 process: entry.process.load(Ordering::Relaxed),
                 outcome: Outcome::from_code(entry.outcome.load(Ordering::Relaxed)),
+                flags: 0,
+                duration: None,
             })
             .collect();
         list.sort_by_key(|event| event.sequence);
