@@ -33,6 +33,18 @@ impl Operation {
         matches!(self, Self::MsyncAsync | Self::SyncFileRange)
     }
 
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Fsync => "fsync",
+            Self::Fdatasync => "fdatasync",
+            Self::Msync => "msync",
+            Self::MsyncAsync => "msync(async)",
+            Self::SyncFileRange => "sync_file_range",
+            Self::Syncfs => "syncfs",
+            Self::Sync => "sync",
+        }
+    }
+
     const ALL: [Self; 7] = [
         Self::Fsync,
         Self::Fdatasync,
@@ -58,15 +70,7 @@ impl Operation {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Fsync => "fsync",
-            Self::Fdatasync => "fdatasync",
-            Self::Msync => "msync",
-            Self::MsyncAsync => "msync(async)",
-            Self::SyncFileRange => "sync_file_range",
-            Self::Syncfs => "syncfs",
-            Self::Sync => "sync",
-        })
+        f.pad(self.name())
     }
 }
 
@@ -141,8 +145,8 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// Position among all syncs that any scope of this process saw, in the order in which they
-    /// were attempted.
+    /// Position in the order in which they were attempted: among all syncs that any scope of this
+    /// process saw, in a kernel scope among its own, from 1.
     pub sequence: u64,
     /// The function called.
     pub operation: Operation,

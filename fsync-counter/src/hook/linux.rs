@@ -14,10 +14,11 @@
 //! What the C library's functions do and these don't: being points of thread cancellation.
 
 mod descriptors;
-mod ids;
+pub(crate) mod ids;
 mod path;
-mod place;
-mod raw;
+pub(crate) mod place;
+pub(crate) mod raw;
+pub(crate) mod threads;
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -112,8 +113,7 @@ impl Call {
         match self {
             Self::Fsync(_) => Operation::Fsync,
             Self::Fdatasync(_) => Operation::Fdatasync,
-            Self::Msync(_, _, flags) if flags & libc::MS_SYNC == 0 => Operation::MsyncAsync,
-            Self::Msync(..) => Operation::Msync,
+            Self::Msync(_, _, flags) => operation_of_msync(flags),
             Self::SyncFileRange(..) => Operation::SyncFileRange,
             Self::Syncfs(_) => Operation::Syncfs,
             Self::Sync => Operation::Sync,
@@ -134,6 +134,15 @@ impl Call {
     }
 }
 
+/// What an `msync` with these flags asks for.
+pub(crate) fn operation_of_msync(flags: c_int) -> Operation {
+    if flags & libc::MS_SYNC == 0 {
+        Operation::MsyncAsync
+    } else {
+        Operation::Msync
+    }
+}
+
 /// The way of every intercepted call.
 #[inline]
 fn intercept(call: Call) -> c_int {
@@ -148,9 +157,16 @@ fn intercept(call: Call) -> c_int {
     } else if diverted != 0 || PROCESS_STUBS.load(Ordering::Relaxed) != 0 {
         return 0;
     } else {
-        call.forward()
+        forward(call)
     };
     answer(result)
+}
+
+/// Passes a call to the kernel.
+fn forward(call: Call) -> RawResult {
+    let result = call.forward();
+    threads::note();
+    result
 }
 
 /// A result as the C library gives it: -1 and `errno` for a failure.
@@ -202,7 +218,7 @@ fn watched(call: Call, thread_is_stubbed: bool) -> RawResult {
     {
         (Ok(0), Outcome::Stubbed)
     } else {
-        let result = call.forward();
+        let result = forward(call);
         let outcome = match result {
             Ok(_) => Outcome::Succeeded,
             Err(errno) => Outcome::Failed(errno),
