@@ -140,9 +140,8 @@ fn run(arguments: &SyncsArguments) -> Result<u8, Failure> {
         changed: Condvar::new(),
         tally: Mutex::default(),
     });
-    signals::attend(&session).map_err(|error| {
-        Failure::of_the_tool(format!("failed to prepare for signals: {error}"))
-    })?;
+    signals::attend(&session)
+        .map_err(|error| Failure::of_the_tool(format!("failed to prepare for signals: {error}")))?;
 
     let watched = &session;
     let observed = scope.observe_each(

@@ -151,7 +151,14 @@ const CASES: [Case; 9] = [
         name: "a sync under `strace -f --seccomp-bpf -e trace=fsync`",
         measure: |setup| {
             let mut strace = Command::new("strace");
-            strace.args(["-f", "--seccomp-bpf", "-e", "trace=fsync", "-o", "/dev/null"]);
+            strace.args([
+                "-f",
+                "--seccomp-bpf",
+                "-e",
+                "trace=fsync",
+                "-o",
+                "/dev/null",
+            ]);
             strace.arg(this_program());
             setup.has_strace.then(|| setup.child_under(strace))?
         },

@@ -2,6 +2,7 @@
 
 mod symbols;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -97,7 +98,7 @@ fn lines(missed: BTreeMap<(Origin, &'static str), (Operation, u64)>) -> Vec<Audi
             }),
         }
     }
-    lines.sort_by(|a, b| b.syncs.cmp(&a.syncs));
+    lines.sort_by_key(|line| Reverse(line.syncs));
     lines
 }
 

@@ -168,7 +168,10 @@ impl<'a> Report<'a> {
                 let all = lines[..shown].iter().map(|(key, _)| text(key).len());
                 all.chain([head.len()]).max().unwrap_or(0)
             };
-            let (kinds, classes) = (width(|key| &key.kind, "kind"), width(|key| &key.class, "class"));
+            let (kinds, classes) = (
+                width(|key| &key.kind, "kind"),
+                width(|key| &key.class, "class"),
+            );
             let time = |time: &str| match self.form.timed {
                 true => format!("  {time:>8}"),
                 false => String::new(),

@@ -66,7 +66,10 @@ fn a_command_keeps_its_output_and_its_exit_code() {
         let line = line(kind);
         assert!(line.trim_start().starts_with("1 "), "{line}");
         assert!(line.contains(" file "), "{line}");
-        assert!(line.ends_with(&format!("{}/file", file.display())), "{line}");
+        assert!(
+            line.ends_with(&format!("{}/file", file.display())),
+            "{line}"
+        );
         assert!(line.contains("s  "), "a time: {line}");
     }
     assert!(line("syncfs").contains(" other "), "{report}");
@@ -81,7 +84,9 @@ fn json_is_alone_on_standard_output() {
     assert_eq!(code(&output), 7);
     assert!(err(&output).contains("said\n"), "{}", err(&output));
     let report = json(&output);
-    let numbers = ["total", "files", "dirs", "other", "unknown", "weak", "failed"];
+    let numbers = [
+        "total", "files", "dirs", "other", "unknown", "weak", "failed",
+    ];
     let numbers = numbers.map(|name| report[name].as_u64().expect("a number"));
     assert_eq!(numbers, [3, 2, 0, 1, 0, 0, 0]);
     assert_eq!(report["exit_code"], 7);
@@ -90,7 +95,10 @@ fn json_is_alone_on_standard_output() {
     let kinds: Vec<_> = events.iter().map(|event| event["kind"].as_str()).collect();
     assert_eq!(kinds, [Some("fsync"), Some("fdatasync"), Some("syncfs")]);
     assert!(events.iter().all(|event| event["outcome"] == "succeeded"));
-    let sum: f64 = events.iter().filter_map(|event| event["seconds"].as_f64()).sum();
+    let sum: f64 = events
+        .iter()
+        .filter_map(|event| event["seconds"].as_f64())
+        .sum();
     let whole = report["seconds_in_syncs"].as_f64().expect("a number");
     assert!((sum - whole).abs() < 1e-6, "{sum} {whole}");
     assert!(whole > 0.0 && whole < report["seconds"].as_f64().expect("a number"));
@@ -99,7 +107,14 @@ fn json_is_alone_on_standard_output() {
 #[test]
 fn without_the_time_the_program_syncs_itself() {
     let fixture = Fixture::new();
-    let output = run(&["--json", "--no-time", "--", "sh", "-c", &fixture.script(THREE)]);
+    let output = run(&[
+        "--json",
+        "--no-time",
+        "--",
+        "sh",
+        "-c",
+        &fixture.script(THREE),
+    ]);
     let report = json(&output);
     assert_eq!(report["total"], 3);
     assert_eq!(report["seconds_in_syncs"], Value::Null);
@@ -113,13 +128,23 @@ fn the_report_goes_to_a_file_and_what_is_printed_stays_where_it_was() {
     let path = file.to_str().expect("text");
     let script = fixture.script(THREE);
     let output = run(&["--json", "-o", path, "--", "sh", "-c", &script]);
-    assert_eq!((out(&output).as_str(), err(&output).as_str()), ("said\n", ""));
+    assert_eq!(
+        (out(&output).as_str(), err(&output).as_str()),
+        ("said\n", "")
+    );
     let report: Value = serde_json::from_slice(&fs::read(&file).expect("written")).expect("JSON");
     assert_eq!(report["total"], 3);
 
     let missing = fixture.0.path().join("no/report");
     let path = missing.to_str().expect("text");
-    let output = run(&["-o", path, "--", "sh", "-c", &fixture.script("touch started")]);
+    let output = run(&[
+        "-o",
+        path,
+        "--",
+        "sh",
+        "-c",
+        &fixture.script("touch started"),
+    ]);
     assert_eq!(code(&output), 125);
     assert!(err(&output).contains(path), "{}", err(&output));
     assert!(!fixture.0.path().join("started").exists());
@@ -145,9 +170,15 @@ fn the_table_is_cut_and_the_events_are_listed() {
     let report = err(&run(&["--top", "1", "--events", "--", "sh", "-c", &script]));
     assert!(report.contains("#7 fsync file "), "{report}");
     assert!(report.contains("      3  fsync "), "{report}");
-    assert!(report.contains("      4  of 2 more lines; --top 0 shows all"), "{report}");
+    assert!(
+        report.contains("      4  of 2 more lines; --top 0 shows all"),
+        "{report}"
+    );
     let report = err(&run(&["--top", "0", "--", "sh", "-c", &script]));
-    assert!(!report.contains("more lines") && !report.contains("#1"), "{report}");
+    assert!(
+        !report.contains("more lines") && !report.contains("#1"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -158,19 +189,30 @@ fn exit_codes_are_the_shells() {
 
     let missing = run(&["--", "no-such-program-anywhere"]);
     assert_eq!(code(&missing), 127);
-    assert_eq!(err(&missing), "error: no-such-program-anywhere: command not found\n");
+    assert_eq!(
+        err(&missing),
+        "error: no-such-program-anywhere: command not found\n"
+    );
 
     let file = fixture.0.path().join("file");
     fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).expect("set");
     let refused = run(&["--", file.to_str().expect("text")]);
     assert_eq!(code(&refused), 126);
-    assert!(err(&refused).contains("ermission denied"), "{}", err(&refused));
+    assert!(
+        err(&refused).contains("ermission denied"),
+        "{}",
+        err(&refused)
+    );
 
     let bare = run(&[]);
     assert_eq!(code(&bare), 2);
     assert!(err(&bare).contains("Usage: "), "{}", err(&bare));
     let help = run(&["--help"]);
-    assert!(out(&help).contains("git commit") && out(&help).contains("127"), "{}", out(&help));
+    assert!(
+        out(&help).contains("git commit") && out(&help).contains("127"),
+        "{}",
+        out(&help)
+    );
 }
 
 /// Within a kernel scope there is no room for another.
@@ -181,7 +223,11 @@ fn where_it_cannot_watch_it_runs_nothing() {
     let script = fixture.script(&format!("'{tool}' perfbudget syncs -- touch started"));
     let output = run(&["--", "sh", "-c", &script]);
     assert_eq!(code(&output), 125);
-    assert!(err(&output).contains("no kernel scope here"), "{}", err(&output));
+    assert!(
+        err(&output).contains("no kernel scope here"),
+        "{}",
+        err(&output)
+    );
     assert!(!fixture.0.path().join("started").exists());
 }
 
@@ -203,20 +249,34 @@ fn what_is_left_behind_is_waited_for_or_interrupted() {
     let mut tool = start();
     drop(tool.stdin.take());
     let output = tool.wait_with_output().expect("it ends");
-    assert_eq!((code(&output), &json(&output)["total"]), (0, &Value::from(1)));
+    assert_eq!(
+        (code(&output), &json(&output)["total"]),
+        (0, &Value::from(1))
+    );
 
     let mut tool = start();
     let keeps_it_waiting = tool.stdin.take();
     let mut said = BufReader::new(tool.stderr.take().expect("a pipe")).lines();
     // First what the command says, then that it is waited for.
-    let lines: Vec<_> = said.by_ref().take(2).map(|line| line.expect("text")).collect();
+    let lines: Vec<_> = said
+        .by_ref()
+        .take(2)
+        .map(|line| line.expect("text"))
+        .collect();
     assert_eq!(lines[0], "started");
-    assert!(lines[1].starts_with("waiting for what sh left behind"), "{}", lines[1]);
+    assert!(
+        lines[1].starts_with("waiting for what sh left behind"),
+        "{}",
+        lines[1]
+    );
     let process = i32::try_from(tool.id()).expect("a process");
     let process = rustix::process::Pid::from_raw(process).expect("a process");
     rustix::process::kill_process(process, rustix::process::Signal::INT).expect("sent");
     let output = tool.wait_with_output().expect("it ends");
-    assert_eq!((code(&output), &json(&output)["total"]), (0, &Value::from(0)));
+    assert_eq!(
+        (code(&output), &json(&output)["total"]),
+        (0, &Value::from(0))
+    );
     let incomplete = json(&output)["incomplete"].to_string();
     assert!(incomplete.contains("went on after it"), "{incomplete}");
     drop(keeps_it_waiting);

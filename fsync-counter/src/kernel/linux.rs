@@ -379,12 +379,12 @@ impl<'a> Supervisor<'a> {
             _ = answers.answer(told.id, Ok(0));
             return Ready::Call;
         }
+        let task = Task::new(told.thread, self.tables_differ);
+        let process = self.process_of(task);
         if self.is_done && !self.options.to_the_last {
             _ = answers.let_go_on(told.id);
             return Ready::Call;
         }
-        let task = Task::new(told.thread, self.tables_differ);
-        let process = self.process_of(task);
         match filter::call_of(&told.data) {
             Some(Call::Descriptor { operation, flags }) => {
                 let fd = filter::int_argument(&told.data, 0);
@@ -394,7 +394,8 @@ impl<'a> Supervisor<'a> {
             }
             Some(Call::Msync) => {
                 let flags = filter::bits_argument(&told.data, 2);
-                let operation = crate::hook::operation_of_msync(filter::int_argument(&told.data, 2));
+                let operation =
+                    crate::hook::operation_of_msync(filter::int_argument(&told.data, 2));
                 let seen = self.seen(&told, task, process, operation, flags, None);
                 self.answer_sync(hands, told.id, None, seen);
             }
@@ -467,7 +468,7 @@ impl<'a> Supervisor<'a> {
             }
         }
         let origin = self.options.trace.then(|| {
-            if told.sixth_argument() == raw::FORWARDED {
+            if task.is_own() && told.sixth_argument() == raw::FORWARDED {
                 Origin::Hook
             } else {
                 task.origin(told.data.instruction_pointer)
@@ -480,8 +481,8 @@ impl<'a> Supervisor<'a> {
     fn answer_sync(&mut self, hands: &mut Hands, id: u64, fd: Option<c_int>, mut seen: Seen) {
         if self.options.timed {
             match hands.give(Job { id, fd, seen }) {
-                Ok(()) => return,
-                Err(job) => seen = job.seen,
+                None => return,
+                Some(job) => seen = job.seen,
             }
         }
         if self.listener.answers().let_go_on(id).is_ok() {
@@ -536,6 +537,9 @@ fn care_for(mut listener: Listener) {
             match listener.wait(-1) {
                 Ready::Call => {
                     if let Ok(told) = listener.receive() {
+                        if interface::is_own_thread(told.thread) {
+                            covered().threads.insert(told.thread);
+                        }
                         _ = listener.answers().let_go_on(told.id);
                     }
                 }

@@ -28,7 +28,10 @@ fn who_is_missed_is_named_with_the_cure() {
     assert_eq!(found.kernel(), SyncCounts::new().files(6));
 
     let text = found.to_string();
-    assert!(text.starts_with("hook 1, kernel 6: 5 syncs that the hook does not see\n"), "{text}");
+    assert!(
+        text.starts_with("hook 1, kernel 6: 5 syncs that the hook does not see\n"),
+        "{text}"
+    );
     let child = found
         .missed()
         .iter()

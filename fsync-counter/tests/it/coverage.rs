@@ -321,10 +321,7 @@ fn all_calls() -> Vec<(String, usize)> {
 }
 
 fn number_of(parts: impl Iterator<Item = &'static Part>) -> usize {
-    parts
-        .flat_map(|part| part.calls)
-        .map(|(_, n)| n)
-        .sum()
+    parts.flat_map(|part| part.calls).map(|(_, n)| n).sum()
 }
 
 fn kernel_name(operation: Operation) -> &'static str {
@@ -387,7 +384,10 @@ fn strace_sees_the_same() {
     let Some(seen) = strace::syncs_of(TEST, &[]) else {
         return;
     };
-    assert_eq!(tally(seen.iter().map(|name| (name.as_str(), 1))), all_calls());
+    assert_eq!(
+        tally(seen.iter().map(|name| (name.as_str(), 1))),
+        all_calls()
+    );
 }
 
 /// What no system call shows is at least said.
@@ -401,7 +401,12 @@ fn a_ring_is_always_said() {
             Err(error) => eprintln!("no ring here ({error}): the attempt is said all the same"),
         });
         assert_eq!(said.incomplete(), [Incomplete::IoUring], "{said}");
-        assert_eq!(said.kernel().total(), 0, "a ring's sync is no system call: {}", path.display());
+        assert_eq!(
+            said.kernel().total(),
+            0,
+            "a ring's sync is no system call: {}",
+            path.display()
+        );
     });
 }
 

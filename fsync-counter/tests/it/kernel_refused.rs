@@ -28,7 +28,10 @@ fn refuse(bits: u32, errno: c_int) {
         jump(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, seccomp, 3),
         statement(load, 24),
         jump(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, bits, 1),
-        statement(libc::BPF_RET, libc::SECCOMP_RET_ERRNO | errno.cast_unsigned()),
+        statement(
+            libc::BPF_RET,
+            libc::SECCOMP_RET_ERRNO | u32::try_from(errno).unwrap(),
+        ),
         statement(libc::BPF_RET, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog {
@@ -36,7 +39,8 @@ fn refuse(bits: u32, errno: c_int) {
         filter: program.as_mut_ptr(),
     };
     // SAFETY: sets a flag of this thread.
-    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    let set = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(set, 0);
     // SAFETY: the program outlives the call.
     let set = unsafe {
         libc::syscall(

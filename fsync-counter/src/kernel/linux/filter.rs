@@ -40,9 +40,16 @@ pub(super) enum Call {
 type Condition = Option<(usize, u32)>;
 
 struct Rule {
-    number: u32,
+    number: i64,
     call: Call,
     when: Condition,
+}
+
+impl Rule {
+    /// The number as the filter's machine has it.
+    fn word(&self) -> u32 {
+        u32::try_from(self.number).expect("a number of a system call")
+    }
 }
 
 /// One calling convention of the processor, with its own numbers.
@@ -63,7 +70,7 @@ const DURABLE_WRITE: u32 = (libc::RWF_DSYNC | libc::RWF_SYNC) as u32;
 const CLONE_FILES: u32 = libc::CLONE_FILES as u32;
 const CLOSE_RANGE_UNSHARE: u32 = libc::CLOSE_RANGE_UNSHARE;
 
-const fn descriptor(number: u32, operation: Operation, flags: Option<usize>) -> Rule {
+const fn descriptor(number: i64, operation: Operation, flags: Option<usize>) -> Rule {
     Rule {
         number,
         call: Call::Descriptor { operation, flags },
@@ -71,7 +78,7 @@ const fn descriptor(number: u32, operation: Operation, flags: Option<usize>) -> 
     }
 }
 
-const fn rule(number: u32, call: Call, when: Condition) -> Rule {
+const fn rule(number: i64, call: Call, when: Condition) -> Rule {
     Rule { number, call, when }
 }
 
@@ -86,21 +93,21 @@ macro_rules! rules {
         $(, open $open:expr)? $(, x32 pwritev2 $x32:expr)?
     ) => {
         &[
-            descriptor($fsync as u32, Operation::Fsync, None),
-            descriptor($fdatasync as u32, Operation::Fdatasync, None),
-            descriptor($syncfs as u32, Operation::Syncfs, None),
-            descriptor($range as u32, Operation::SyncFileRange, Some($range_flags)),
-            rule($msync as u32, Call::Msync, None),
-            rule($sync as u32, Call::Sync, None),
-            rule($openat as u32, Call::Open { path: 1 }, Some((2, DURABLE_OPEN))),
-            rule($openat2 as u32, Call::Openat2, None),
-            rule($pwritev2 as u32, Call::Write, Some((5, DURABLE_WRITE))),
-            rule($ring as u32, Call::IoUring, None),
-            rule($aio as u32, Call::Aio, None),
-            rule($unshare as u32, Call::OwnDescriptors, Some((0, CLONE_FILES))),
-            rule($close_range as u32, Call::OwnDescriptors, Some((2, CLOSE_RANGE_UNSHARE))),
-            $(rule($open as u32, Call::Open { path: 0 }, Some((1, DURABLE_OPEN))),)?
-            $(rule($x32 as u32, Call::Write, Some((5, DURABLE_WRITE))),)?
+            descriptor($fsync, Operation::Fsync, None),
+            descriptor($fdatasync, Operation::Fdatasync, None),
+            descriptor($syncfs, Operation::Syncfs, None),
+            descriptor($range, Operation::SyncFileRange, Some($range_flags)),
+            rule($msync, Call::Msync, None),
+            rule($sync, Call::Sync, None),
+            rule($openat, Call::Open { path: 1 }, Some((2, DURABLE_OPEN))),
+            rule($openat2, Call::Openat2, None),
+            rule($pwritev2, Call::Write, Some((5, DURABLE_WRITE))),
+            rule($ring, Call::IoUring, None),
+            rule($aio, Call::Aio, None),
+            rule($unshare, Call::OwnDescriptors, Some((0, CLONE_FILES))),
+            rule($close_range, Call::OwnDescriptors, Some((2, CLOSE_RANGE_UNSHARE))),
+            $(rule($open, Call::Open { path: 0 }, Some((1, DURABLE_OPEN))),)?
+            $(rule($x32, Call::Write, Some((5, DURABLE_WRITE))),)?
         ]
     };
 }
@@ -165,14 +172,19 @@ const ARGUMENTS: u32 = 16;
 
 /// Where the low half of an argument stands. Both architectures are little-endian.
 fn low_half(argument: usize) -> u32 {
-    ARGUMENTS + 8 * argument as u32
+    ARGUMENTS + 8 * u32::try_from(argument).expect("one of six")
 }
 
-const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
-const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-const IF_ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
-const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+const LOAD: u16 = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
+const AND: u16 = code(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K);
+const IF_EQUAL: u16 = code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
+const IF_ANY_BIT: u16 = code(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K);
+const RETURN: u16 = code(libc::BPF_RET | libc::BPF_K);
+
+#[expect(clippy::cast_possible_truncation, reason = "the codes have 8 bits")]
+const fn code(code: u32) -> u16 {
+    code as u16
+}
 
 const ALLOW: sock_filter = statement(RETURN, libc::SECCOMP_RET_ALLOW);
 const TELL: sock_filter = statement(RETURN, libc::SECCOMP_RET_USER_NOTIF);
@@ -213,9 +225,9 @@ impl Convention {
         }
         for rule in self.rules {
             match rule.when {
-                None => block.extend([jump(IF_EQUAL, rule.number, 0, 1), TELL]),
+                None => block.extend([jump(IF_EQUAL, rule.word(), 0, 1), TELL]),
                 Some((argument, bits)) => block.extend([
-                    jump(IF_EQUAL, rule.number, 0, 4),
+                    jump(IF_EQUAL, rule.word(), 0, 4),
                     statement(LOAD, low_half(argument)),
                     jump(IF_ANY_BIT, bits, 0, 1),
                     TELL,
@@ -233,19 +245,26 @@ pub(super) fn call_of(data: &libc::seccomp_data) -> Option<Call> {
     let convention = CONVENTIONS
         .iter()
         .find(|convention| convention.architecture == data.arch)?;
-    let number = data.nr.cast_unsigned() & !convention.ignored;
-    let rule = convention.rules.iter().find(|rule| rule.number == number)?;
+    let number = number_of(data) & !convention.ignored;
+    let rule = convention.rules.iter().find(|rule| rule.word() == number)?;
     Some(rule.call)
 }
 
+#[expect(clippy::cast_sign_loss, reason = "the filter sees its bits")]
+fn number_of(data: &libc::seccomp_data) -> u32 {
+    data.nr as u32
+}
+
 /// The low half of an argument, which is all that the kernel reads of an `int`.
+#[expect(clippy::cast_possible_wrap, reason = "bit for bit")]
 pub(super) fn int_argument(data: &libc::seccomp_data, at: usize) -> i32 {
-    bits_argument(data, at).cast_signed()
+    bits_argument(data, at) as i32
 }
 
 /// The same without a sign.
+#[expect(clippy::cast_possible_truncation, reason = "the half that is meant")]
 pub(super) fn bits_argument(data: &libc::seccomp_data, at: usize) -> u32 {
-    (data.args[at] & u64::from(u32::MAX)) as u32
+    data.args[at] as u32
 }
 
 #[cfg(test)]
@@ -255,7 +274,7 @@ mod tests {
     /// The answer of a program to a call: a small machine for the instructions that it has.
     fn answer(program: &[sock_filter], data: &libc::seccomp_data) -> u32 {
         let word = |offset: u32| match offset {
-            NUMBER => data.nr.cast_unsigned(),
+            NUMBER => number_of(data),
             ARCHITECTURE => data.arch,
             _ => bits_argument(data, ((offset - ARGUMENTS) / 8) as usize),
         };
@@ -277,7 +296,7 @@ mod tests {
 
     fn data(architecture: u32, number: u32, args: [u64; 6]) -> libc::seccomp_data {
         libc::seccomp_data {
-            nr: number.cast_signed(),
+            nr: i32::try_from(number).expect("a number"),
             arch: architecture,
             instruction_pointer: 0,
             args,
@@ -291,16 +310,16 @@ mod tests {
             for rule in convention.rules {
                 let mut args = [0; 6];
                 if let Some((argument, bits)) = rule.when {
-                    let call = data(convention.architecture, rule.number, args);
+                    let call = data(convention.architecture, rule.word(), args);
                     assert_eq!(answer(&program, &call), libc::SECCOMP_RET_ALLOW);
                     // Other bits, and the same bits of another argument, are nothing.
                     args = [u64::from(bits); 6];
                     args[argument] = u64::from(!bits);
-                    let call = data(convention.architecture, rule.number, args);
+                    let call = data(convention.architecture, rule.word(), args);
                     assert_eq!(answer(&program, &call), libc::SECCOMP_RET_ALLOW);
                     args[argument] = 1 << bits.trailing_zeros();
                 }
-                let call = data(convention.architecture, rule.number, args);
+                let call = data(convention.architecture, rule.word(), args);
                 assert_eq!(answer(&program, &call), libc::SECCOMP_RET_USER_NOTIF);
                 assert_eq!(call_of(&call), Some(rule.call), "{}", rule.number);
             }
@@ -311,7 +330,7 @@ mod tests {
     fn what_no_rule_names_is_allowed() {
         let program = program();
         let told = |convention: &Convention, number| {
-            convention.rules.iter().any(|rule| rule.number == number)
+            convention.rules.iter().any(|rule| rule.word() == number)
         };
         for convention in &CONVENTIONS {
             for number in (0..600).filter(|number| !told(convention, *number)) {

@@ -56,14 +56,14 @@ impl Hands {
     }
 
     /// Has a job done; gives it back where that can't be.
-    pub(super) fn give(&mut self, job: Job) -> Result<(), Job> {
+    pub(super) fn give(&mut self, job: Job) -> Option<Job> {
         let can_be_issued = match job.seen.event.operation {
             Operation::Fsync | Operation::Fdatasync | Operation::Syncfs => job.fd.is_some(),
             Operation::Sync => true,
             _ => false,
         };
         if !can_be_issued {
-            return Err(job);
+            return Some(job);
         }
         let has_idle = self
             .idle
@@ -72,10 +72,10 @@ impl Hands {
             })
             .is_ok();
         if !has_idle && self.start_one().is_err() {
-            return Err(job);
+            return Some(job);
         }
         self.open += 1;
-        self.jobs.send(job).map_err(|refused| refused.0)
+        self.jobs.send(job).err().map(|refused| refused.0)
     }
 
     fn start_one(&self) -> std::io::Result<()> {

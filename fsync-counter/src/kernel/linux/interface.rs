@@ -27,7 +27,11 @@ pub(super) fn give_up_privileges_of_exec() -> Result<(), Errno> {
     let [set, no]: [c_ulong; 2] = [1, 0];
     // SAFETY: sets a flag of this thread; all five arguments are given, as the kernel demands.
     let answer = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, set, no, no, no) };
-    if answer == 0 { Ok(()) } else { Err(raw::errno()) }
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(raw::errno())
+    }
 }
 
 /// Puts the filter on the calling thread.
@@ -135,7 +139,9 @@ impl Listener {
     /// error: it is only faster.
     pub(super) fn wake_here(&self) {
         const SYNC_WAKE_UP: c_long = 1; // SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
-        let _only_faster = self.answers.control(libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP);
+        let _only_faster = self
+            .answers
+            .control(libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP);
     }
 
     /// Waits at most so long, in milliseconds.
@@ -162,8 +168,10 @@ impl Listener {
         // The kernel wants zeros.
         self.room.fill(0);
         let place = self.room.as_mut_ptr();
-        self.answers
-            .control(libc::SECCOMP_IOCTL_NOTIF_RECV, address(place.cast_const().cast()))?;
+        self.answers.control(
+            libc::SECCOMP_IOCTL_NOTIF_RECV,
+            address(place.cast_const().cast()),
+        )?;
         let notification = place.cast_const().cast::<libc::seccomp_notif>();
         // SAFETY: the room is at least as large as the type and aligned as its widest field, and
         // every bit pattern is a value of it.
@@ -239,12 +247,10 @@ impl Drop for Listener {
 
 /// Whether a thread of this process still exists.
 pub(super) fn is_own_thread(thread: u32) -> bool {
-    let Ok(thread) = pid_t::try_from(thread) else {
-        return false;
-    };
+    let arguments = [std::process::id(), thread].map(c_long::from);
+    let arguments = [arguments[0], arguments[1], 0, 0, 0, 0];
     // SAFETY: no signal is sent; the kernel only looks whether it could be.
-    let answer = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, 0) };
-    answer == 0
+    unsafe { raw::system_call(libc::SYS_tgkill, arguments) }.is_ok()
 }
 
 /// Reads another task's memory, or one's own; how many bytes it was.
@@ -260,9 +266,8 @@ pub(super) fn read_memory(thread: u32, from: u64, to: &mut [u8]) -> Result<usize
     let thread = pid_t::try_from(thread).map_err(|_| libc::ESRCH)?;
     // SAFETY: the kernel writes at most `to.len()` bytes to it, and refuses addresses that the task
     // does not have.
-    let read = unsafe {
-        libc::process_vm_readv(thread, &raw const local, 1, &raw const remote, 1, 0)
-    };
+    let read =
+        unsafe { libc::process_vm_readv(thread, &raw const local, 1, &raw const remote, 1, 0) };
     usize::try_from(read).map_err(|_| raw::errno())
 }
 

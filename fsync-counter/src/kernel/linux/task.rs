@@ -64,11 +64,11 @@ impl Task {
     pub(super) fn path_argument(&self, directory: c_int, address: u64) -> Option<PathBuf> {
         let mut text = Vec::new();
         // Up to the end of a page at a time: the next may not be there.
-        const PAGE: u64 = 4096;
+        const PAGE: usize = 4096;
         while text.len() < PATH_MAX {
             let from = address.checked_add(text.len() as u64)?;
-            let mut piece = [0; PAGE as usize];
-            let len = usize::try_from(PAGE - from % PAGE).ok()?;
+            let mut piece = [0; PAGE];
+            let len = PAGE - usize::try_from(from).ok()? % PAGE;
             let read = read_memory(self.thread, from, &mut piece[..len]).ok()?;
             let piece = &piece[..read];
             if let Some(end) = piece.iter().position(|byte| *byte == 0) {
