@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::action::{Action, ArmedActions};
+use crate::action::{Action, ArmedActions, Due};
 use crate::counts::SyncCounts;
 use crate::event::{Event, Events, FileClass, Operation, Outcome};
 use crate::incomplete::Incomplete;
@@ -105,7 +105,7 @@ impl Watch {
     }
 
     /// Notes a sync that is about to be forwarded, and hands over what is armed for it.
-    pub(crate) fn before(&self, sighting: &Sighting<'_>, run: impl FnMut(Action)) -> Noted {
+    pub(crate) fn before(&self, sighting: &Sighting<'_>, run: impl FnMut(Due)) -> Noted {
         match (&self.role, self.field_for(sighting)) {
             (Role::Count(tally), Some(field)) => tally.before(field, sighting, run),
             _ => Noted::Nowhere,
@@ -213,7 +213,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn before(&self, field: Field, sighting: &Sighting<'_>, run: impl FnMut(Action)) -> Noted {
+    fn before(&self, field: Field, sighting: &Sighting<'_>, run: impl FnMut(Due)) -> Noted {
         self.fields[field as usize].fetch_add(1, Ordering::Relaxed);
         let noted = self.events.start(sighting);
         if field != Field::Weak {

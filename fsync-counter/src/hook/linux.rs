@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use libc::{c_int, c_long, c_uint, c_void, off64_t, size_t};
 
-use crate::action::Action;
+use crate::action::{Action, Due};
 use crate::event::{Operation, Outcome};
 use crate::linkage::HookError;
 use crate::registry;
@@ -204,7 +204,7 @@ fn watched(call: Call, thread_is_stubbed: bool) -> RawResult {
     let mut notes = Notes::default();
     let mut path_is_stubbed = false;
     registry::for_each_open(|slot, watch| {
-        notes.add(slot, watch.before(&sighting, |action| due.add(action)));
+        notes.add(slot, watch.before(&sighting, |armed| due.add(armed)));
         path_is_stubbed |= watch.stubs(&sighting);
     });
     let injected = due.run();
@@ -258,21 +258,24 @@ impl Notes {
 /// allocate: scopes that nest deeper and all arm the same sync are not a case to pay for.
 #[derive(Default)]
 struct DueActions {
-    list: [Option<Action>; 8],
+    list: [Option<Due>; 8],
 }
 
 impl DueActions {
-    fn add(&mut self, action: Action) {
+    fn add(&mut self, due: Due) {
         if let Some(free) = self.list.iter_mut().find(|place| place.is_none()) {
-            *free = Some(action);
+            *free = Some(due);
         }
     }
 
-    /// Runs them in order; the first injected `errno`, if any.
-    fn run(&self) -> Option<c_int> {
+    /// Runs them in the order of arming, whichever scope they are of; the first injected `errno`,
+    /// if any.
+    fn run(&mut self) -> Option<c_int> {
+        self.list
+            .sort_unstable_by_key(|due| due.map_or(u64::MAX, |due| due.armed));
         let mut injected = None;
-        for action in self.list.iter().flatten() {
-            match action {
+        for due in self.list.iter().flatten() {
+            match &due.action {
                 Action::Call(function) => {
                     let errno = raw::errno();
                     function();
