@@ -13,7 +13,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use fsync_counter::{Incomplete, KernelScope};
@@ -127,7 +127,6 @@ fn run(arguments: &SyncsArguments) -> Result<u8, Failure> {
         scope.timed()
     };
     let session = Arc::new(Session {
-        begin: Instant::now(),
         command: arguments.command.clone(),
         form: Form {
             json: arguments.json,
@@ -191,7 +190,6 @@ impl Ended {
 /// One run of the tool, shared with the thread that attends to signals.
 #[derive(Debug)]
 struct Session {
-    begin: Instant,
     command: Vec<OsString>,
     form: Form,
     file: Option<File>,
@@ -229,7 +227,8 @@ impl Session {
             ended
         };
         self.changed.notify_all();
-        let report = Report::new(&self.command, &ended, &self.tally(), incomplete, self.form);
+        let tally = self.tally();
+        let report = Report::new(&self.command, &ended, &tally, incomplete, self.form);
         let text = report.text();
         match &self.file {
             Some(file) => (&mut &*file).write_all(text.as_bytes())?,
