@@ -225,7 +225,7 @@ impl<'a> Report<'a> {
         let parts: Vec<_> = counts
             .into_iter()
             .filter(|(name, _)| *name != "weak")
-            .map(|(name, n)| format!("{n} {name}"))
+            .map(|(name, n)| format!("{n} {}", singular(name, n)))
             .collect();
         if !parts.is_empty() {
             _ = write!(text, ": {}", parts.join(", "));
@@ -284,6 +284,14 @@ impl<'a> Report<'a> {
             "events": events,
             "events_missing": tally.events_missing,
         })
+    }
+}
+
+fn singular(name: &'static str, n: u64) -> &'static str {
+    match (name, n) {
+        ("files", 1) => "file",
+        ("dirs", 1) => "dir",
+        _ => name,
     }
 }
 

@@ -152,6 +152,8 @@ fn the_report_goes_to_a_file_and_what_is_printed_stays_where_it_was() {
 
 #[test]
 fn no_syncs_and_what_may_hide_some_are_said() {
+    let one = run(&["--", "sync", "/dev"]);
+    assert!(err(&one).contains("1 sync: 1 dir · "), "{}", err(&one));
     let output = run(&["--", "true"]);
     assert_eq!(code(&output), 0);
     assert!(err(&output).contains("no syncs · "), "{}", err(&output));
