@@ -48,11 +48,9 @@ use task::Task;
 /// an `fsync` of no descriptor.
 const DONE: i64 = 0x6673_796e_6364_6f6e;
 
-/// How long the supervisor waits before it looks whether the watched thread is still there,
-/// milliseconds: for a thread that ends without a word, while something that it started goes on.
-const LOOK_AGAIN: c_int = 500;
-/// The same when the closure has returned: only where something outlives it is this waited for.
-const LOOK_AGAIN_AT_THE_END: c_int = 5;
+/// How long the supervisor waits, when the closure has returned, before it looks whether the watched
+/// thread is still there, milliseconds. Only where something outlives it is this waited for.
+const LOOK_AGAIN: c_int = 5;
 
 /// Puts the filter on the calling thread, with as few rights given up as the kernel allows.
 fn install(is_exact: bool) -> Result<Listener, Errno> {
@@ -307,12 +305,13 @@ impl<'a> Supervisor<'a> {
         let mut was_gone = false;
         let mut outlived = false;
         loop {
-            let patience = if self.is_done {
-                LOOK_AGAIN_AT_THE_END
+            // Until the closure has returned, which the watched thread says, there is nothing to wait
+            // for but what is told; asking first whether something is would only take time.
+            let mut ready = if self.is_done {
+                self.listener.wait(LOOK_AGAIN)
             } else {
-                LOOK_AGAIN
+                Ready::Call
             };
-            let mut ready = self.listener.wait(patience);
             if ready == Ready::Call {
                 ready = self.take(&mut hands);
             }
@@ -368,16 +367,20 @@ impl<'a> Supervisor<'a> {
     fn take(&mut self, hands: &mut Hands) -> Ready {
         let told = match self.listener.receive() {
             Ok(told) => told,
-            // Its caller is gone.
-            Err(libc::ENOENT | libc::EINTR) => return Ready::Call,
+            Err(libc::EINTR) => return Ready::Call,
+            // Its caller is gone; or all are (Linux 6.11), which waiting will tell.
+            Err(libc::ENOENT) => return self.listener.wait(0).or_call(),
             // Another descriptor has this number now.
             Err(_) => return Ready::Closed,
         };
         let answers = self.listener.answers();
         if told.thread == self.watched && told.sixth_argument() == DONE {
             self.is_done = true;
-            _ = answers.answer(told.id, Ok(0));
-            return Ready::Call;
+            // Not if the closure closed the descriptor while it was read from.
+            return match answers.answer(told.id, Ok(0)) {
+                Err(libc::EBADF) => Ready::Closed,
+                _ => Ready::Call,
+            };
         }
         let task = Task::new(told.thread, self.tables_differ);
         let process = self.process_of(task);

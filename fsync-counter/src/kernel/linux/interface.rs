@@ -71,6 +71,16 @@ pub(super) enum Ready {
     Closed,
 }
 
+impl Ready {
+    /// To go on where there is nothing yet.
+    pub(super) fn or_call(self) -> Self {
+        match self {
+            Self::Nothing => Self::Call,
+            other => other,
+        }
+    }
+}
+
 /// A call that was told.
 #[derive(Clone, Copy)]
 pub(super) struct Notification {
