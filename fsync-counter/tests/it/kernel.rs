@@ -171,6 +171,40 @@ fn what_the_hook_cannot_see_is_counted() {
     );
 }
 
+/// The hook marks what it forwards in a register, where a system call that is made next might still
+/// find it.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_system_call_right_behind_the_hooks_is_not_taken_for_it() {
+    let dir = tempdir().unwrap();
+    let file = new_file(&dir);
+    let found = fsync_counter::audit(|| {
+        let answer: i64;
+        // SAFETY: a call of the C library's function, and the system call's convention; r12 is kept
+        // by both. A descriptor is only a number to them.
+        unsafe {
+            std::arch::asm!(
+                "mov rdi, r12",
+                "call {fsync}",
+                "mov eax, 74",
+                "mov rdi, r12",
+                "syscall",
+                fsync = sym libc::fsync,
+                in("r12") i64::from(file.as_raw_fd()),
+                lateout("rax") answer,
+                clobber_abi("C"),
+            );
+        }
+        assert_eq!(answer, 0);
+    });
+    let found = found.unwrap_or_else(|refused| panic!("{refused}"));
+    assert_eq!(
+        (found.hook().files, found.kernel().files),
+        (1, 2),
+        "{found}"
+    );
+}
+
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn a_32_bit_system_call_is_counted() {
@@ -289,47 +323,51 @@ fn memory() -> &'static Path {
 /// was done.
 #[test]
 fn signals_make_no_difference() {
-    extern "C" fn nothing(_signal: i32) {}
     alone("kernel::signals_make_no_difference", || {
         for flags in [libc::SA_RESTART, 0] {
-            // SAFETY: all zeros is a value of it.
-            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-            action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
-            action.sa_flags = flags;
-            // SAFETY: the handler does nothing, which is allowed at any time.
-            let set =
-                unsafe { libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut()) };
-            assert_eq!(set, 0);
-            let dir = tempfile::tempdir_in(memory()).unwrap();
-            let file = new_file(&dir);
-            let target = AtomicI32::new(0);
-            let over = AtomicBool::new(false);
-            let sent = AtomicU32::new(0);
-            let (seen, succeeded) = thread::scope(|threads| {
-                threads.spawn(|| storm(&target, &over, &sent));
-                let seen = kernel_scope().observe(|| {
-                    // SAFETY: takes nothing.
-                    target.store(unsafe { libc::gettid() }, Ordering::SeqCst);
-                    while sent.load(Ordering::SeqCst) == 0 {
-                        std::hint::spin_loop();
-                    }
-                    let mut succeeded = 0;
-                    let begin = sent.load(Ordering::SeqCst);
-                    // At least 2,000, and until the storm was one.
-                    while succeeded < 2_000 || sent.load(Ordering::SeqCst) < begin + 200 {
-                        succeeded += u64::from(c::fsync_by_hand(file.as_raw_fd()) == 0);
-                    }
-                    target.store(0, Ordering::SeqCst);
-                    succeeded
-                });
-                over.store(true, Ordering::SeqCst);
-                let succeeded = seen.value;
-                (seen, succeeded)
-            });
-            assert_eq!(seen.counts(), SyncCounts::new().files(succeeded));
+            let seen = synced_in_a_storm(flags);
+            assert_eq!(seen.counts(), SyncCounts::new().files(seen.value));
             assert_eq!(seen.incomplete(), []);
         }
     });
+}
+
+/// What a scope saw of a thread that syncs while signals with a handler of these flags come down
+/// on it; the value is how many of its syncs succeeded.
+pub(crate) fn synced_in_a_storm(flags: i32) -> Observed<u64> {
+    extern "C" fn nothing(_signal: i32) {}
+    // SAFETY: all zeros is a value of it.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+    action.sa_flags = flags;
+    // SAFETY: the handler does nothing, which is allowed at any time.
+    let set = unsafe { libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
+    let dir = tempfile::tempdir_in(memory()).unwrap();
+    let file = new_file(&dir);
+    let target = AtomicI32::new(0);
+    let over = AtomicBool::new(false);
+    let sent = AtomicU32::new(0);
+    thread::scope(|threads| {
+        threads.spawn(|| storm(&target, &over, &sent));
+        let seen = kernel_scope().observe(|| {
+            // SAFETY: takes nothing.
+            target.store(unsafe { libc::gettid() }, Ordering::SeqCst);
+            while sent.load(Ordering::SeqCst) == 0 {
+                std::hint::spin_loop();
+            }
+            let mut succeeded = 0;
+            let begin = sent.load(Ordering::SeqCst);
+            // At least 2,000, and until the storm was one.
+            while succeeded < 2_000 || sent.load(Ordering::SeqCst) < begin + 200 {
+                succeeded += u64::from(c::fsync_by_hand(file.as_raw_fd()) == 0);
+            }
+            target.store(0, Ordering::SeqCst);
+            succeeded
+        });
+        over.store(true, Ordering::SeqCst);
+        seen
+    })
 }
 
 /// A signal every 200 µs.

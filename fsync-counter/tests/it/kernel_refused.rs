@@ -4,6 +4,7 @@ use fsync_counter::{Incomplete, KernelScope, KernelScopeUnavailable, SyncCounts}
 use libc::{c_int, sock_filter};
 
 use crate::alone::alone;
+use crate::kernel::synced_in_a_storm;
 
 fn statement(code: u32, k: u32) -> sock_filter {
     jump(code, k, 0)
@@ -97,6 +98,24 @@ fn an_older_kernel_counts_and_says_that_it_is_approximate() {
             let seen = scope.observe(|| file.sync_all().unwrap());
             assert_eq!(seen.counts(), SyncCounts::new().files(1));
             assert_eq!(seen.incomplete(), [Incomplete::Approximate]);
+        },
+    );
+}
+
+/// Told again after each signal: the answers count, not the tellings.
+#[test]
+fn an_older_kernel_counts_a_sync_that_signals_interrupt_about_once() {
+    alone(
+        "kernel_refused::an_older_kernel_counts_a_sync_that_signals_interrupt_about_once",
+        || {
+            refuse(WAIT_KILLABLE_RECV, libc::EINVAL);
+            let seen = synced_in_a_storm(libc::SA_RESTART);
+            let (counted, synced) = (seen.counts().files, seen.value);
+            // An answer may come at the very moment of a signal.
+            assert!(
+                (synced..=synced + synced / 100).contains(&counted),
+                "{counted} of {synced}"
+            );
         },
     );
 }
