@@ -538,6 +538,38 @@ fn a_child_that_is_killed_holds_nobody_up() {
     }
 }
 
+/// A forked child has the closure's thread and nothing else: what it says at the end is not the
+/// parent's end.
+#[test]
+fn a_fork_that_returns_from_the_closure_does_not_end_the_scope() {
+    alone(
+        "kernel::a_fork_that_returns_from_the_closure_does_not_end_the_scope",
+        || {
+            let dir = tempdir().unwrap();
+            let file = new_file(&dir);
+            let seen = kernel_scope().observe(|| {
+                // SAFETY: the child only syncs and ends with its one thread.
+                let child = unsafe { libc::fork() };
+                file.sync_all().unwrap();
+                if child == 0 {
+                    return;
+                }
+                let mut status = 0;
+                // SAFETY: `status` outlives the call.
+                let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+                assert_eq!((waited, status), (child, 0));
+                file.sync_all().unwrap();
+            });
+            assert_eq!(
+                seen.counts(),
+                SyncCounts::new().files(3),
+                "{}",
+                seen.events()
+            );
+        },
+    );
+}
+
 #[test]
 fn one_scope_within_another_is_refused_clearly() {
     let inner = kernel_scope().observe(|| KernelScope::open().map(|_| ()));
