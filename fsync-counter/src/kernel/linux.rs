@@ -374,8 +374,9 @@ impl<'a> Supervisor<'a> {
             Err(_) => return Ready::Closed,
         };
         let answers = self.listener.answers();
-        if told.thread == self.watched && told.sixth_argument() == DONE {
-            self.is_done = true;
+        if told.sixth_argument() == DONE {
+            // Also what a forked child says that returns from the closure.
+            self.is_done |= told.thread == self.watched;
             // Not if the closure closed the descriptor while it was read from.
             return match answers.answer(told.id, Ok(0)) {
                 Err(libc::EBADF) => Ready::Closed,
