@@ -13,6 +13,7 @@ use crate::calibrate::{self, CalibrateArguments};
 use crate::expected::ExpectedTests;
 use crate::observe::{self, ObserveArguments};
 use crate::report::Report;
+use crate::syncs::{self, SyncsArguments};
 use crate::table;
 
 /// The tool itself failed.
@@ -54,6 +55,8 @@ enum Command {
     /// Time the reference work of PERF_BUDGET_MULTIPLIER=auto here, and write it to
     /// perfbudget.toml.
     CalibrateMachine(CalibrateArguments),
+    /// Run any program and show every sync that it and its children issue.
+    Syncs(SyncsArguments),
 }
 
 #[derive(Args, Debug)]
@@ -117,6 +120,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::CalibrateMachine(arguments) => {
             calibrate::calibrate(&arguments, print).map(|()| true)
         }
+        Command::Syncs(arguments) => return syncs::syncs(&arguments),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,13 +1,15 @@
-//! `cargo perfbudget`: observes gates, and reports on the records that they leave behind.
+//! `cargo perfbudget`: observes gates, reports on the records that they leave behind, and counts the
+//! syncs of any program.
 //!
 //! Of gates it measures nothing itself: what it says of one stands in the gate's records. What it
-//! times is the machine, when it is asked to.
+//! times is the machine, when it is asked to, and syncs.
 
 mod calibrate;
 mod cli;
 mod expected;
 mod observe;
 mod report;
+mod syncs;
 mod table;
 
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! What happens at the n-th sync: crash it, fail it, delay it.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What [`at_sync`](crate::FsyncCounter::at_sync) does before a sync is forwarded.
@@ -18,6 +19,16 @@ pub enum Action {
     Wait(Duration),
 }
 
+/// The number of the latest action that was armed, in any scope.
+static ARMED: AtomicU64 = AtomicU64::new(0);
+
+/// An action that is due, and its number in the order of arming.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    pub(crate) armed: u64,
+    pub(crate) action: Action,
+}
+
 /// Actions by the number of their sync. Grows at its end only, so that a hook may read it while
 /// another thread adds to it, without a lock.
 #[derive(Debug, Default)]
@@ -28,7 +39,7 @@ pub(crate) struct ArmedActions {
 #[derive(Debug)]
 struct Armed {
     at: u64,
-    action: Action,
+    due: Due,
     next: OnceLock<Box<Armed>>,
 }
 
@@ -36,7 +47,10 @@ impl ArmedActions {
     pub(crate) fn arm(&self, at: u64, action: Action) {
         let mut armed = Box::new(Armed {
             at,
-            action,
+            due: Due {
+                armed: ARMED.fetch_add(1, Ordering::Relaxed),
+                action,
+            },
             next: OnceLock::new(),
         });
         let mut end = &self.first;
@@ -53,11 +67,11 @@ impl ArmedActions {
     }
 
     /// Calls `run` with each action armed for this number, in the order of arming.
-    pub(crate) fn for_each_at(&self, at: u64, mut run: impl FnMut(Action)) {
+    pub(crate) fn for_each_at(&self, at: u64, mut run: impl FnMut(Due)) {
         let mut end = &self.first;
         while let Some(armed) = end.get() {
             if armed.at == at {
-                run(armed.action);
+                run(armed.due);
             }
             end = &armed.next;
         }
@@ -75,8 +89,8 @@ mod tests {
         actions.arm(1, Action::Errno(7));
         actions.arm(2, Action::Errno(6));
         let mut fired = Vec::new();
-        actions.for_each_at(2, |action| fired.push(format!("{action:?}")));
+        actions.for_each_at(2, |due| fired.push(format!("{:?}", due.action)));
         assert_eq!(fired, ["Errno(5)", "Errno(6)"]);
-        actions.for_each_at(3, |action| panic!("nothing is armed there: {action:?}"));
+        actions.for_each_at(3, |due| panic!("nothing is armed there: {due:?}"));
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Which function of the C library was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +33,18 @@ impl Operation {
         matches!(self, Self::MsyncAsync | Self::SyncFileRange)
     }
 
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Fsync => "fsync",
+            Self::Fdatasync => "fdatasync",
+            Self::Msync => "msync",
+            Self::MsyncAsync => "msync(async)",
+            Self::SyncFileRange => "sync_file_range",
+            Self::Syncfs => "syncfs",
+            Self::Sync => "sync",
+        }
+    }
+
     const ALL: [Self; 7] = [
         Self::Fsync,
         Self::Fdatasync,
@@ -57,15 +70,7 @@ impl Operation {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Fsync => "fsync",
-            Self::Fdatasync => "fdatasync",
-            Self::Msync => "msync",
-            Self::MsyncAsync => "msync(async)",
-            Self::SyncFileRange => "sync_file_range",
-            Self::Syncfs => "syncfs",
-            Self::Sync => "sync",
-        })
+        f.pad(self.name())
     }
 }
 
@@ -107,11 +112,14 @@ pub enum Outcome {
     Stubbed,
     /// Not known when the events were read: the call had not returned.
     Pending,
+    /// Not known: a kernel scope lets the call go on and is not told how it ended.
+    NotSeen,
 }
 
 impl Outcome {
     pub(crate) fn to_code(self) -> i64 {
         match self {
+            Self::NotSeen => -4,
             Self::Pending => -3,
             Self::Stubbed => -2,
             Self::Succeeded => 0,
@@ -121,6 +129,7 @@ impl Outcome {
 
     pub(crate) fn from_code(code: i64) -> Self {
         match code {
+            -4 => Self::NotSeen,
             -2 => Self::Stubbed,
             0 => Self::Succeeded,
             errno if errno > 0 => Self::Failed(i32::try_from(errno).unwrap_or(i32::MAX)),
@@ -136,11 +145,14 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// Position among all syncs that any scope of this process saw, in the order in which they
-    /// were attempted.
+    /// Position in the order in which they were attempted: among all syncs that any scope of this
+    /// process saw, in a kernel scope among its own, from 1.
     pub sequence: u64,
     /// The function called.
     pub operation: Operation,
+    /// The flags that `msync` and `sync_file_range` were called with; 0 for the others, which take
+    /// none.
+    pub flags: u32,
     /// What it was asked of.
     pub class: FileClass,
     /// The path of that file where the kernel knows one; an unlinked file has its last path.
@@ -152,6 +164,9 @@ pub struct Event {
     pub process: u32,
     /// How it ended.
     pub outcome: Outcome,
+    /// How long the kernel took, where the scope measured it
+    /// ([`KernelScope::timed`](crate::KernelScope::timed)).
+    pub duration: Option<Duration>,
 }
 
 impl fmt::Display for Event {
@@ -161,7 +176,7 @@ impl fmt::Display for Event {
             write!(f, " {}", path.display())?;
         }
         match self.outcome {
-            Outcome::Succeeded => Ok(()),
+            Outcome::Succeeded | Outcome::NotSeen => Ok(()),
             Outcome::Failed(errno) => write!(f, " (failed, errno {errno})"),
             Outcome::Stubbed => f.write_str(" (stubbed)"),
             Outcome::Pending => f.write_str(" (had not returned)"),
@@ -240,6 +255,7 @@ mod tests {
             Outcome::Failed(5),
             Outcome::Stubbed,
             Outcome::Pending,
+            Outcome::NotSeen,
         ] {
             assert_eq!(Outcome::from_code(outcome.to_code()), outcome);
         }
@@ -250,11 +266,13 @@ mod tests {
         let event = Event {
             sequence: 3,
             operation: Operation::Fsync,
+            flags: 0,
             class: FileClass::Directory,
             path: Some("/srv/outbox".into()),
             thread: 7,
             process: 7,
             outcome: Outcome::Stubbed,
+            duration: None,
         };
         assert_eq!(
             event.to_string(),

@@ -73,9 +73,12 @@
 )]
 
 mod action;
+mod audit;
 mod counts;
 mod event;
 mod hook;
+mod incomplete;
+mod kernel;
 mod linkage;
 mod registry;
 mod scope;
@@ -83,8 +86,11 @@ mod stub;
 mod watch;
 
 pub use action::Action;
+pub use audit::{Audit, AuditLine, Caller, audit};
 pub use counts::{SyncCounts, SyncCountsIter};
 pub use event::{Event, Events, FileClass, Operation, Outcome};
+pub use incomplete::Incomplete;
+pub use kernel::{KernelScope, KernelScopeUnavailable};
 pub use linkage::{HookError, check_linkage};
 pub use scope::{FsyncCounter, Observed, Scope};
 pub use stub::{PathStubGuard, StubGuard, ThreadStubGuard, stub, stub_thread, stub_under};

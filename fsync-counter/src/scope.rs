@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::action::Action;
 use crate::counts::SyncCounts;
 use crate::event::Events;
+use crate::incomplete::Incomplete;
 use crate::linkage::require_linkage;
 use crate::registry::Registration;
 use crate::watch::{Attribution, Watch};
@@ -75,6 +76,7 @@ impl Scope {
             value,
             counts: counter.counts(),
             events: counter.events(),
+            incomplete: counter.incomplete(),
         }
     }
 }
@@ -85,8 +87,9 @@ impl Scope {
 pub struct Observed<T> {
     /// What the closure returned.
     pub value: T,
-    counts: SyncCounts,
-    events: Events,
+    pub(crate) counts: SyncCounts,
+    pub(crate) events: Events,
+    pub(crate) incomplete: Vec<Incomplete>,
 }
 
 impl<T> Observed<T> {
@@ -100,6 +103,12 @@ impl<T> Observed<T> {
     #[must_use]
     pub fn events(&self) -> Events {
         self.events.clone()
+    }
+
+    /// Why the counts may be too low; empty when nothing says so.
+    #[must_use]
+    pub fn incomplete(&self) -> &[Incomplete] {
+        &self.incomplete
     }
 }
 
@@ -191,6 +200,12 @@ impl FsyncCounter {
     #[must_use]
     pub fn events(&self) -> Events {
         self.0.watch().events()
+    }
+
+    /// Why the counts so far may be too low; empty when nothing says so.
+    #[must_use]
+    pub fn incomplete(&self) -> Vec<Incomplete> {
+        self.0.watch().incomplete()
     }
 
     /// Starts over: no counts, no events, nothing armed.

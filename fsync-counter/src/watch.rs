@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::action::{Action, ArmedActions};
+use crate::action::{Action, ArmedActions, Due};
 use crate::counts::SyncCounts;
 use crate::event::{Event, Events, FileClass, Operation, Outcome};
+use crate::incomplete::Incomplete;
 
 /// Events kept a scope; more are counted, not kept.
 const EVENTS_MAX: usize = 1024;
@@ -104,7 +105,7 @@ impl Watch {
     }
 
     /// Notes a sync that is about to be forwarded, and hands over what is armed for it.
-    pub(crate) fn before(&self, sighting: &Sighting<'_>, run: impl FnMut(Action)) -> Noted {
+    pub(crate) fn before(&self, sighting: &Sighting<'_>, run: impl FnMut(Due)) -> Noted {
         match (&self.role, self.field_for(sighting)) {
             (Role::Count(tally), Some(field)) => tally.before(field, sighting, run),
             _ => Noted::Nowhere,
@@ -135,6 +136,10 @@ impl Watch {
             Role::Count(tally) => tally.counts(),
             Role::Stub => SyncCounts::new(),
         }
+    }
+
+    pub(crate) fn incomplete(&self) -> Vec<Incomplete> {
+        Vec::new()
     }
 
     pub(crate) fn events(&self) -> Events {
@@ -208,7 +213,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn before(&self, field: Field, sighting: &Sighting<'_>, run: impl FnMut(Action)) -> Noted {
+    fn before(&self, field: Field, sighting: &Sighting<'_>, run: impl FnMut(Due)) -> Noted {
         self.fields[field as usize].fetch_add(1, Ordering::Relaxed);
         let noted = self.events.start(sighting);
         if field != Field::Weak {
@@ -339,6 +344,8 @@ impl EventLog {
                 thread: entry.thread.load(Ordering::Relaxed),
                 process: entry.process.load(Ordering::Relaxed),
                 outcome: Outcome::from_code(entry.outcome.load(Ordering::Relaxed)),
+                flags: 0,
+                duration: None,
             })
             .collect();
         list.sort_by_key(|event| event.sequence);

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod observe;
+mod syncs;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -14,10 +14,11 @@
 //! What the C library's functions do and these don't: being points of thread cancellation.
 
 mod descriptors;
-mod ids;
+pub(crate) mod ids;
 mod path;
-mod place;
-mod raw;
+pub(crate) mod place;
+pub(crate) mod raw;
+pub(crate) mod threads;
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -29,7 +30,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use libc::{c_int, c_long, c_uint, c_void, off64_t, size_t};
 
-use crate::action::Action;
+use crate::action::{Action, Due};
 use crate::event::{Operation, Outcome};
 use crate::linkage::HookError;
 use crate::registry;
@@ -112,8 +113,7 @@ impl Call {
         match self {
             Self::Fsync(_) => Operation::Fsync,
             Self::Fdatasync(_) => Operation::Fdatasync,
-            Self::Msync(_, _, flags) if flags & libc::MS_SYNC == 0 => Operation::MsyncAsync,
-            Self::Msync(..) => Operation::Msync,
+            Self::Msync(_, _, flags) => operation_of_msync(flags),
             Self::SyncFileRange(..) => Operation::SyncFileRange,
             Self::Syncfs(_) => Operation::Syncfs,
             Self::Sync => Operation::Sync,
@@ -134,6 +134,15 @@ impl Call {
     }
 }
 
+/// What an `msync` with these flags asks for.
+pub(crate) fn operation_of_msync(flags: c_int) -> Operation {
+    if flags & libc::MS_SYNC == 0 {
+        Operation::MsyncAsync
+    } else {
+        Operation::Msync
+    }
+}
+
 /// The way of every intercepted call.
 #[inline]
 fn intercept(call: Call) -> c_int {
@@ -148,9 +157,16 @@ fn intercept(call: Call) -> c_int {
     } else if diverted != 0 || PROCESS_STUBS.load(Ordering::Relaxed) != 0 {
         return 0;
     } else {
-        call.forward()
+        forward(call)
     };
     answer(result)
+}
+
+/// Passes a call to the kernel.
+fn forward(call: Call) -> RawResult {
+    let result = call.forward();
+    threads::note();
+    result
 }
 
 /// A result as the C library gives it: -1 and `errno` for a failure.
@@ -188,7 +204,7 @@ fn watched(call: Call, thread_is_stubbed: bool) -> RawResult {
     let mut notes = Notes::default();
     let mut path_is_stubbed = false;
     registry::for_each_open(|slot, watch| {
-        notes.add(slot, watch.before(&sighting, |action| due.add(action)));
+        notes.add(slot, watch.before(&sighting, |armed| due.add(armed)));
         path_is_stubbed |= watch.stubs(&sighting);
     });
     let injected = due.run();
@@ -202,7 +218,7 @@ fn watched(call: Call, thread_is_stubbed: bool) -> RawResult {
     {
         (Ok(0), Outcome::Stubbed)
     } else {
-        let result = call.forward();
+        let result = forward(call);
         let outcome = match result {
             Ok(_) => Outcome::Succeeded,
             Err(errno) => Outcome::Failed(errno),
@@ -242,21 +258,24 @@ impl Notes {
 /// allocate: scopes that nest deeper and all arm the same sync are not a case to pay for.
 #[derive(Default)]
 struct DueActions {
-    list: [Option<Action>; 8],
+    list: [Option<Due>; 8],
 }
 
 impl DueActions {
-    fn add(&mut self, action: Action) {
+    fn add(&mut self, due: Due) {
         if let Some(free) = self.list.iter_mut().find(|place| place.is_none()) {
-            *free = Some(action);
+            *free = Some(due);
         }
     }
 
-    /// Runs them in order; the first injected `errno`, if any.
-    fn run(&self) -> Option<c_int> {
+    /// Runs them in the order of arming, whichever scope they are of; the first injected `errno`,
+    /// if any.
+    fn run(&mut self) -> Option<c_int> {
+        self.list
+            .sort_unstable_by_key(|due| due.map_or(u64::MAX, |due| due.armed));
         let mut injected = None;
-        for action in self.list.iter().flatten() {
-            match action {
+        for due in self.list.iter().flatten() {
+            match &due.action {
                 Action::Call(function) => {
                     let errno = raw::errno();
                     function();

@@ -138,9 +138,25 @@ fn scopes_number_their_own_syncs() {
     of_file.at_sync(2, Action::Errno(libc::ENOSPC));
     folder.sync_all().unwrap();
     file.sync_all().unwrap();
-    // Third of the one and second of the other: the scope that was opened first answers.
+    // Third of the one and second of the other: what was armed first answers.
     assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(libc::EIO));
     file.sync_all().unwrap();
+}
+
+#[test]
+fn the_order_of_arming_counts_not_that_of_the_scopes() {
+    let (dir, file) = directory_with_file();
+    // A scope takes the first free place: many at once are in both orders.
+    let scopes: Vec<_> = (0..6).map(|_| FsyncCounter::under(dir.path())).collect();
+    for first in 0..scopes.len() {
+        for second in (0..scopes.len()).filter(|second| *second != first) {
+            scopes.iter().for_each(FsyncCounter::reset);
+            scopes[first].at_sync(1, Action::Errno(libc::EIO));
+            scopes[second].at_sync(1, Action::Errno(libc::ENOSPC));
+            let error = file.sync_all().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EIO), "{first} {second}");
+        }
+    }
 }
 
 #[test]

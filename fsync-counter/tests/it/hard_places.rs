@@ -19,7 +19,7 @@ use crate::c_library as c;
 
 /// Runs `f` in a child made by `fork`; how it ended, as `waitpid` says. A child that hangs is
 /// killed by its alarm.
-fn in_fork(f: impl FnOnce()) -> c_int {
+pub(crate) fn in_fork(f: impl FnOnce()) -> c_int {
     // SAFETY: the child only syncs, allocates (which the C library allows it) and exits.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "{}", std::io::Error::last_os_error());

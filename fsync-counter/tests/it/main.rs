@@ -12,12 +12,16 @@
 mod allocations;
 mod alone;
 mod at_sync;
+mod audit;
 mod c_library;
 mod callers;
 mod classes;
+mod coverage;
 mod errno;
 mod events;
 mod hard_places;
+mod kernel;
+mod kernel_refused;
 mod linkage;
 mod scopes;
 mod strace;

@@ -23,7 +23,7 @@ thread_local! {
 }
 
 /// The ids of the calling thread and of its process.
-pub(super) fn thread_and_process() -> (u32, u32) {
+pub(crate) fn thread_and_process() -> (u32, u32) {
     // Acquire: a word that is seen here is mapped.
     // SAFETY: the pointer is null or to a word that stays mapped (see the static); it is only used
     // as an atomic.
@@ -44,7 +44,7 @@ pub(super) fn thread_and_process() -> (u32, u32) {
 }
 
 /// Maps the word, once a process. Failing is no error: the ids are asked for then.
-pub(super) fn remember_until_fork() {
+pub(crate) fn remember_until_fork() {
     if !PROCESS.load(Ordering::Relaxed).is_null() {
         return;
     }

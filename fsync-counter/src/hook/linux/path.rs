@@ -1,10 +1,12 @@
 //! Room for one path on the stack of a hook, of which only what is used is written.
 
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
 
 use libc::c_int;
 
 use super::descriptors::read_descriptor_link;
+use super::raw;
 
 /// The kernel gives no longer path for a descriptor.
 const PATH_MAX: usize = 4096;
@@ -34,6 +36,12 @@ impl Path {
     /// Takes the path to which a descriptor of this process leads.
     pub(super) fn read(&mut self, fd: c_int, process: u32) -> Result<(), c_int> {
         self.len = read_descriptor_link(fd, process, &mut self.room)?;
+        Ok(())
+    }
+
+    /// Takes the path to which a link leads.
+    pub(super) fn read_link(&mut self, link: &CStr) -> Result<(), c_int> {
+        self.len = raw::read_link(libc::AT_FDCWD, link, &mut self.room)?;
         Ok(())
     }
 

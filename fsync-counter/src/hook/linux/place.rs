@@ -3,6 +3,8 @@
 //! All of it by raw system calls into buffers on the stack. A descriptor costs an `fstat` and a
 //! `readlink` below `/proc`; a mapped address a walk through `/proc/self/maps`.
 
+use std::ffi::CStr;
+
 use libc::{c_int, c_void};
 
 use super::path::Path;
@@ -14,9 +16,9 @@ use crate::watch::Place;
 const DELETED: &[u8] = b" (deleted)";
 
 /// The answer, with room for the path.
-pub(super) struct Placement {
-    pub(super) class: FileClass,
-    pub(super) place: Place,
+pub(crate) struct Placement {
+    pub(crate) class: FileClass,
+    pub(crate) place: Place,
     path: Path,
 }
 
@@ -42,18 +44,34 @@ impl Placement {
                 self.class = FileClass::Other;
                 self.place = Place::Unplaced;
             }
-            Call::Msync(address, ..) => self.find_mapping(address),
+            Call::Msync(address, ..) => self.find_mapping(c"/proc/self/maps", address),
             Call::Sync => {}
         }
     }
 
-    pub(super) fn path(&self) -> Option<&[u8]> {
+    pub(crate) fn path(&self) -> Option<&[u8]> {
         let path = self.path.as_bytes();
         (!path.is_empty()).then_some(path)
     }
 
-    fn find_descriptor(&mut self, fd: c_int, process: u32) {
-        let links = match raw::mode_and_links(fd) {
+    /// A descriptor of this process.
+    pub(crate) fn find_descriptor(&mut self, fd: c_int, process: u32) {
+        let status = raw::mode_and_links(fd);
+        self.find_open_file(status, |path| path.read(fd, process));
+    }
+
+    /// A descriptor of any process, by its link below `/proc`.
+    pub(crate) fn find_linked(&mut self, link: &CStr) {
+        let status = raw::mode_and_links_at(link);
+        self.find_open_file(status, |path| path.read_link(link));
+    }
+
+    fn find_open_file(
+        &mut self,
+        status: Result<(u32, u64), c_int>,
+        read: impl FnOnce(&mut Path) -> Result<(), c_int>,
+    ) {
+        let links = match status {
             Ok((mode, links)) => {
                 self.class = match mode & libc::S_IFMT {
                     libc::S_IFREG => FileClass::File,
@@ -67,7 +85,7 @@ impl Placement {
                 return;
             }
         };
-        if self.path.read(fd, process).is_err() {
+        if read(&mut self.path).is_err() {
             return;
         }
         if links == 0 {
@@ -91,10 +109,10 @@ impl Placement {
         };
     }
 
-    /// Looks the address up in this process's list of mappings. Other threads may change the list
+    /// Looks the address up in a process's list of mappings. Other threads may change the list
     /// meanwhile, but not the mapping of which a caller has just asked to sync a part.
-    fn find_mapping(&mut self, address: *mut c_void) {
-        let fd = match raw::open_for_reading(c"/proc/self/maps") {
+    pub(crate) fn find_mapping(&mut self, maps: &CStr, address: *mut c_void) {
+        let fd = match raw::open_for_reading(maps) {
             Ok(fd) => fd,
             Err(errno) => {
                 self.class = FileClass::Unknown(errno);

@@ -9,29 +9,31 @@ use std::time::Duration;
 use libc::{c_int, c_long, c_uint, c_void, off64_t, size_t};
 
 /// What the kernel answered: a value, or an `errno`.
-pub(super) type RawResult = Result<c_long, c_int>;
+pub(crate) type RawResult = Result<c_long, c_int>;
 
 /// Issues a system call.
 ///
 /// # Safety
 /// That of the system call: the kernel does what its arguments say with this process's memory.
 #[cfg(target_arch = "x86_64")]
-pub(super) unsafe fn system_call(number: c_long, arguments: [c_long; 6]) -> RawResult {
+pub(crate) unsafe fn system_call(number: c_long, arguments: [c_long; 6]) -> RawResult {
     let [a, b, c, d, e, f] = arguments;
     let answer: c_long;
     // SAFETY: the x86_64 Linux convention: number in rax, arguments in rdi, rsi, rdx, r10, r8 and
-    // r9, answer in rax; the kernel changes rcx and r11 and nothing else. Its effects on memory
-    // are the caller's to vouch for.
+    // r9, answer in rax; the kernel changes rcx and r11 and nothing else, this code r9. Its
+    // effects on memory are the caller's to vouch for.
     unsafe {
         asm!(
             "syscall",
+            "xor r9d, r9d",
             inlateout("rax") number => answer,
             in("rdi") a,
             in("rsi") b,
             in("rdx") c,
             in("r10") d,
             in("r8") e,
-            in("r9") f,
+            // Nothing may find the mark of a forwarded sync there (`FORWARDED`).
+            inlateout("r9") f => _,
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),
@@ -45,21 +47,24 @@ pub(super) unsafe fn system_call(number: c_long, arguments: [c_long; 6]) -> RawR
 /// # Safety
 /// That of the system call: the kernel does what its arguments say with this process's memory.
 #[cfg(target_arch = "aarch64")]
-pub(super) unsafe fn system_call(number: c_long, arguments: [c_long; 6]) -> RawResult {
+pub(crate) unsafe fn system_call(number: c_long, arguments: [c_long; 6]) -> RawResult {
     let [a, b, c, d, e, f] = arguments;
     let answer: c_long;
     // SAFETY: the aarch64 Linux convention: number in x8, arguments in x0 to x5, answer in x0; the
-    // kernel changes no other register. Its effects on memory are the caller's to vouch for.
+    // kernel changes no other register, this code x5. Its effects on memory are the caller's to
+    // vouch for.
     unsafe {
         asm!(
             "svc 0",
+            // Nothing may find the mark of a forwarded sync there (`FORWARDED`).
+            "mov x5, xzr",
             in("x8") number,
             inlateout("x0") a => answer,
             in("x1") b,
             in("x2") c,
             in("x3") d,
             in("x4") e,
-            in("x5") f,
+            inlateout("x5") f => _,
             options(nostack),
         );
     }
@@ -84,49 +89,60 @@ fn address(pointer: *const c_void) -> c_long {
     register(pointer.addr())
 }
 
-pub(super) fn fsync(fd: c_int) -> RawResult {
+/// The sixth argument of a sync that the hook forwards. No sync has so many: the kernel ignores it,
+/// and a kernel scope knows by it what went through the hook.
+pub(crate) const FORWARDED: c_long = 0x6673_796e_6368_6f6b;
+
+pub(crate) fn fsync(fd: c_int) -> RawResult {
     // SAFETY: reads and writes no memory of this process.
-    unsafe { system_call(libc::SYS_fsync, [fd.into(), 0, 0, 0, 0, 0]) }
+    unsafe { system_call(libc::SYS_fsync, [fd.into(), 0, 0, 0, 0, FORWARDED]) }
 }
 
-pub(super) fn fdatasync(fd: c_int) -> RawResult {
+pub(crate) fn fdatasync(fd: c_int) -> RawResult {
     // SAFETY: reads and writes no memory of this process.
-    unsafe { system_call(libc::SYS_fdatasync, [fd.into(), 0, 0, 0, 0, 0]) }
+    unsafe { system_call(libc::SYS_fdatasync, [fd.into(), 0, 0, 0, 0, FORWARDED]) }
 }
 
-pub(super) fn msync(start: *mut c_void, length: size_t, flags: c_int) -> RawResult {
-    let arguments = [address(start), register(length), flags.into(), 0, 0, 0];
+pub(crate) fn msync(start: *mut c_void, length: size_t, flags: c_int) -> RawResult {
+    let arguments = [
+        address(start),
+        register(length),
+        flags.into(),
+        0,
+        0,
+        FORWARDED,
+    ];
     // SAFETY: writes mapped memory out and changes none; an address that is not mapped is refused.
     unsafe { system_call(libc::SYS_msync, arguments) }
 }
 
-pub(super) fn sync_file_range(
+pub(crate) fn sync_file_range(
     fd: c_int,
     offset: off64_t,
     bytes: off64_t,
     flags: c_uint,
 ) -> RawResult {
-    let arguments = [fd.into(), offset, bytes, flags.into(), 0, 0];
+    let arguments = [fd.into(), offset, bytes, flags.into(), 0, FORWARDED];
     // SAFETY: reads and writes no memory of this process.
     unsafe { system_call(libc::SYS_sync_file_range, arguments) }
 }
 
-pub(super) fn syncfs(fd: c_int) -> RawResult {
+pub(crate) fn syncfs(fd: c_int) -> RawResult {
     // SAFETY: reads and writes no memory of this process.
-    unsafe { system_call(libc::SYS_syncfs, [fd.into(), 0, 0, 0, 0, 0]) }
+    unsafe { system_call(libc::SYS_syncfs, [fd.into(), 0, 0, 0, 0, FORWARDED]) }
 }
 
-pub(super) fn sync() -> RawResult {
+pub(crate) fn sync() -> RawResult {
     // SAFETY: takes no arguments.
-    unsafe { system_call(libc::SYS_sync, [0; 6]) }
+    unsafe { system_call(libc::SYS_sync, [0, 0, 0, 0, 0, FORWARDED]) }
 }
 
-pub(super) fn gettid() -> u32 {
+pub(crate) fn gettid() -> u32 {
     // SAFETY: takes no arguments and always succeeds.
     id(unsafe { system_call(libc::SYS_gettid, [0; 6]) })
 }
 
-pub(super) fn getpid() -> u32 {
+pub(crate) fn getpid() -> u32 {
     // SAFETY: takes no arguments and always succeeds.
     id(unsafe { system_call(libc::SYS_getpid, [0; 6]) })
 }
@@ -136,7 +152,7 @@ fn id(answer: RawResult) -> u32 {
 }
 
 /// Waits at least this long, also across signals.
-pub(super) fn wait(duration: Duration) {
+pub(crate) fn wait(duration: Duration) {
     let mut left = libc::timespec {
         tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: c_long::from(duration.subsec_nanos()),
@@ -153,25 +169,45 @@ pub(super) fn wait(duration: Duration) {
 }
 
 /// The mode (file type and permissions) and the number of links of what a descriptor refers to.
-pub(super) fn mode_and_links(fd: c_int) -> Result<(u32, u64), c_int> {
+pub(crate) fn mode_and_links(fd: c_int) -> Result<(u32, u64), c_int> {
     let mut status = MaybeUninit::<libc::stat>::uninit();
     let place = address(status.as_mut_ptr().cast_const().cast());
     // SAFETY: the kernel writes one `struct stat` of the native layout (the C library's on these
     // architectures) to a place of that size.
     unsafe { system_call(libc::SYS_fstat, [fd.into(), place, 0, 0, 0, 0]) }?;
     // SAFETY: the call succeeded, so that the kernel has written all of it.
-    let status = unsafe { status.assume_init() };
+    Ok(of_status(&unsafe { status.assume_init() }))
+}
+
+/// The same of what a path leads to.
+pub(crate) fn mode_and_links_at(path: &CStr) -> Result<(u32, u64), c_int> {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    let arguments = [
+        libc::AT_FDCWD.into(),
+        address(path.as_ptr().cast()),
+        address(status.as_mut_ptr().cast_const().cast()),
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the path is a C string; for the rest as in `mode_and_links`.
+    unsafe { system_call(libc::SYS_newfstatat, arguments) }?;
+    // SAFETY: the call succeeded, so that the kernel has written all of it.
+    Ok(of_status(&unsafe { status.assume_init() }))
+}
+
+fn of_status(status: &libc::stat) -> (u32, u64) {
     #[cfg_attr(
         target_arch = "x86_64",
         expect(clippy::useless_conversion, reason = "32 bits wide on aarch64")
     )]
     let links = u64::from(status.st_nlink);
-    Ok((status.st_mode, links))
+    (status.st_mode, links)
 }
 
 /// Reads where a link in a folder points to; how many bytes of `buffer`, from its start, it has
 /// written.
-pub(super) fn read_link(
+pub(crate) fn read_link(
     folder: c_int,
     link: &CStr,
     buffer: &mut [MaybeUninit<u8>],
@@ -190,7 +226,7 @@ pub(super) fn read_link(
 }
 
 /// Opens a file for reading, closed on `exec`.
-pub(super) fn open_for_reading(path: &CStr) -> Result<c_int, c_int> {
+pub(crate) fn open_for_reading(path: &CStr) -> Result<c_int, c_int> {
     let arguments = [
         libc::AT_FDCWD.into(),
         address(path.as_ptr().cast()),
@@ -205,7 +241,7 @@ pub(super) fn open_for_reading(path: &CStr) -> Result<c_int, c_int> {
 }
 
 /// Reads from a descriptor; the bytes written to `buffer`, 0 at the end.
-pub(super) fn read(fd: c_int, buffer: &mut [u8]) -> Result<usize, c_int> {
+pub(crate) fn read(fd: c_int, buffer: &mut [u8]) -> Result<usize, c_int> {
     let place = address(buffer.as_mut_ptr().cast_const().cast());
     let arguments = [fd.into(), place, register(buffer.len()), 0, 0, 0];
     // SAFETY: the kernel writes at most `buffer.len()` bytes to it.
@@ -214,20 +250,20 @@ pub(super) fn read(fd: c_int, buffer: &mut [u8]) -> Result<usize, c_int> {
 }
 
 /// Closes a descriptor that this crate opened.
-pub(super) fn close(fd: c_int) {
+pub(crate) fn close(fd: c_int) {
     // SAFETY: the caller owns the descriptor and does not use it again.
     let _closed_also_when_refused =
         unsafe { system_call(libc::SYS_close, [fd.into(), 0, 0, 0, 0, 0]) };
 }
 
-pub(super) fn errno() -> c_int {
+pub(crate) fn errno() -> c_int {
     // SAFETY: always succeeds; the pointer is this thread's and valid while it runs.
     let place = unsafe { libc::__errno_location() };
     // SAFETY: see above; it is initialised when the thread starts.
     unsafe { *place }
 }
 
-pub(super) fn set_errno(errno: c_int) {
+pub(crate) fn set_errno(errno: c_int) {
     // SAFETY: always succeeds; the pointer is this thread's and valid while it runs.
     let place = unsafe { libc::__errno_location() };
     // SAFETY: see above.

@@ -1,0 +1,92 @@
+//! The kernel scope: what the hook can't see, seen by the kernel.
+//!
+//! One half for each platform, with the same inner face:
+//!
+//! - `try_filter()`: whether the kernel lets a thread be watched, and how well;
+//! - `watch(options, f, sink)`: runs `f` on a watched thread and hands every call to the sink.
+
+mod scope;
+mod unavailable;
+
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(miri)
+))]
+mod linux;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(miri)
+))]
+use linux::{try_filter, watch};
+
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(miri)
+)))]
+mod other;
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(miri)
+)))]
+use other::{try_filter, watch};
+
+pub(crate) mod origin;
+
+pub use scope::KernelScope;
+pub(crate) use scope::{count, note, watched};
+pub use unavailable::KernelScopeUnavailable;
+
+use std::thread;
+
+use crate::event::Event;
+use crate::incomplete::Incomplete;
+use origin::Origin;
+
+/// What the kernel offers of what a scope wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// Only a deadly signal interrupts a call that is being noted (Linux 5.19): none counts twice.
+    is_exact: bool,
+}
+
+/// How to watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    offer: Offer,
+    /// Find class and path of each sync.
+    classify: bool,
+    /// Say of each sync where it was called from.
+    trace: bool,
+    /// Issue the syncs on behalf of the watched, so that their results and times are known.
+    timed: bool,
+    /// Go on until all that the closure started has ended.
+    to_the_last: bool,
+}
+
+/// A sync that was seen.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) event: Event,
+    /// Where it came from; only with [`Options::trace`].
+    pub(crate) origin: Option<Origin>,
+}
+
+/// What is told to whoever watches.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Sync(Seen),
+    Incomplete(Incomplete),
+}
+
+/// Runs `f` watched; what it returned, or its panic.
+fn run<T: Send>(
+    options: Options,
+    f: impl FnOnce() -> T + Send,
+    tell: &mut dyn FnMut(Told),
+) -> Result<thread::Result<T>, KernelScopeUnavailable> {
+    watch(options, f, tell)
+}

@@ -1,0 +1,555 @@
+//! Linux: a thread with a filter, and the one that answers what it tells.
+//!
+//! # Who does what
+//!
+//! The watched thread puts the filter on itself, hands the listener over, runs the closure, and says
+//! that it is done by a call that only the supervisor understands. The supervisor is the thread that
+//! opened the scope: it takes what is told, finds out what the sync is asked of while its caller
+//! waits, and lets the call go on. Only a successful answer counts: a call that is told may come
+//! back, when a signal interrupts its caller, or never go on, when its caller is killed.
+//!
+//! # The end
+//!
+//! When the closure has returned and its thread has ended, the listener hangs up, unless a thread or
+//! a process that it started lives on. What those sync is not counted any more, but they must be
+//! answered: a thread of this process does that until they have ended.
+
+mod filter;
+mod hands;
+mod interface;
+mod task;
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+
+use libc::c_int;
+
+use super::origin::Origin;
+use super::{KernelScopeUnavailable, Offer, Options, Seen, Told};
+use crate::event::{Event, FileClass, Operation, Outcome};
+use crate::hook::place::Placement;
+use crate::hook::raw;
+use crate::hook::threads as noted_threads;
+use crate::incomplete::Incomplete;
+use crate::linkage::check_linkage;
+use filter::Call;
+use hands::{Hands, Job};
+use interface::{Errno, Listener, Notification, Ready};
+use task::Task;
+
+/// The sixth argument of the call by which the watched thread says that its closure has returned:
+/// an `fsync` of no descriptor.
+const DONE: i64 = 0x6673_796e_6364_6f6e;
+
+/// How long the supervisor waits before it looks whether the watched thread is still there,
+/// milliseconds: for a thread that ends without a word, while something that it started goes on.
+const LOOK_AGAIN: c_int = 500;
+/// The same when the closure has returned: only where something outlives it is this waited for.
+const LOOK_AGAIN_AT_THE_END: c_int = 5;
+
+/// Puts the filter on the calling thread, with as few rights given up as the kernel allows.
+fn install(is_exact: bool) -> Result<Listener, Errno> {
+    let program = filter::program();
+    let flags = if is_exact {
+        libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+    } else {
+        0
+    };
+    match interface::install(&program, flags) {
+        Err(libc::EACCES) => {
+            interface::give_up_privileges_of_exec()?;
+            interface::install(&program, flags)
+        }
+        other => other,
+    }
+}
+
+/// Tries the filter on a thread of its own, which then ends.
+fn offer_of_the_kernel() -> Result<Offer, KernelScopeUnavailable> {
+    let attempt = |is_exact| {
+        let thread = thread::Builder::new()
+            .spawn(move || install(is_exact).map(drop))
+            .map_err(no_thread)?;
+        let outcome = thread.join().unwrap_or(Err(libc::EFAULT));
+        Ok(outcome)
+    };
+    for is_exact in [true, false] {
+        match attempt(is_exact)? {
+            Ok(()) => return Ok(Offer { is_exact }),
+            Err(libc::EINVAL) if is_exact => {}
+            Err(errno) => return Err(refused(errno)),
+        }
+    }
+    Err(KernelScopeUnavailable::NotOffered)
+}
+
+fn refused(errno: Errno) -> KernelScopeUnavailable {
+    match errno {
+        libc::EBUSY => KernelScopeUnavailable::Nested,
+        libc::EINVAL => KernelScopeUnavailable::NotOffered,
+        libc::EPERM | libc::EACCES => KernelScopeUnavailable::NotAllowed { errno },
+        libc::ENOSYS => KernelScopeUnavailable::NoFilters,
+        errno => KernelScopeUnavailable::Failed {
+            what: "watch a thread",
+            errno,
+        },
+    }
+}
+
+fn no_thread(error: std::io::Error) -> KernelScopeUnavailable {
+    KernelScopeUnavailable::Failed {
+        what: "start a thread",
+        errno: error.raw_os_error().unwrap_or(0),
+    }
+}
+
+pub(super) fn try_filter() -> Result<Offer, KernelScopeUnavailable> {
+    static OFFER: OnceLock<Offer> = OnceLock::new();
+    // Without any filter on the calling thread there is nothing that could refuse another the next
+    // time.
+    if let (Some(offer), false) = (OFFER.get(), interface::is_filtered()) {
+        return Ok(*offer);
+    }
+    let offer = offer_of_the_kernel()?;
+    Ok(*OFFER.get_or_init(|| offer))
+}
+
+/// What the watched thread says before it runs the closure.
+type Installed = Result<(Listener, u32), Errno>;
+
+pub(super) fn watch<T: Send>(
+    options: Options,
+    f: impl FnOnce() -> T + Send,
+    tell: &mut dyn FnMut(Told),
+) -> Result<thread::Result<T>, KernelScopeUnavailable> {
+    crate::hook::prepare();
+    let (send, receive) = mpsc::sync_channel(1);
+    thread::scope(|scope| {
+        let watched = named_like_this_one()
+            .spawn_scoped(scope, move || run_watched(options, &send, f))
+            .map_err(no_thread)?;
+        let installed = receive.recv().unwrap_or(Err(libc::EFAULT));
+        let (listener, thread) = installed.map_err(refused)?;
+        let panic = Supervisor::new(options, listener, thread, tell).supervise();
+        let outcome = watched.join().and_then(|ran| match ran {
+            Some(outcome) => outcome,
+            None => Err(Box::new("the watched thread did not run the closure")),
+        });
+        match panic {
+            // The closure's own panic comes first.
+            Some(panic) if outcome.is_ok() => resume_unwind(panic),
+            _ => Ok(outcome),
+        }
+    })
+}
+
+/// A panic message names the thread, and the test harness its tests by it.
+fn named_like_this_one() -> thread::Builder {
+    match thread::current().name() {
+        Some(name) => thread::Builder::new().name(name.to_owned()),
+        None => thread::Builder::new(),
+    }
+}
+
+/// On the watched thread: `None` when the filter was refused, which has been said then.
+fn run_watched<T>(
+    options: Options,
+    said: &SyncSender<Installed>,
+    f: impl FnOnce() -> T,
+) -> Option<thread::Result<T>> {
+    match install(options.offer.is_exact) {
+        Err(errno) => {
+            _ = said.send(Err(errno));
+            None
+        }
+        Ok(listener) => {
+            _ = said.send(Ok((listener, raw::gettid())));
+            let outcome = catch_unwind(AssertUnwindSafe(f));
+            say_done();
+            Some(outcome)
+        }
+    }
+}
+
+/// The watched thread's last word. When nobody listens it fails, and nothing is synced.
+fn say_done() {
+    let arguments = [-1, 0, 0, 0, 0, DONE];
+    // SAFETY: no descriptor has this number: nothing is touched.
+    let _nobody_may_listen = unsafe { raw::system_call(libc::SYS_fsync, arguments) };
+}
+
+/// Threads of this process that some open kernel scope covers, and how many scopes are open.
+#[derive(Default)]
+struct Covered {
+    scopes: usize,
+    threads: HashSet<u32>,
+}
+
+fn covered() -> MutexGuard<'static, Covered> {
+    static COVERED: OnceLock<Mutex<Covered>> = OnceLock::new();
+    COVERED
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While it lives, the hook notes which threads sync.
+struct Noting {
+    before: Vec<(u32, u64)>,
+    without_room: u64,
+}
+
+impl Noting {
+    fn begin() -> Self {
+        let mut covered = covered();
+        if covered.scopes == 0 {
+            covered.threads.clear();
+        }
+        noted_threads::begin(covered.scopes == 0);
+        covered.scopes += 1;
+        let (before, without_room) = noted_threads::noted();
+        Self {
+            before,
+            without_room,
+        }
+    }
+
+    /// What threads synced that no kernel scope covers.
+    fn others(&self) -> Option<Incomplete> {
+        // First what they synced: a thread is covered before its sync is noted.
+        let (now, without_room) = noted_threads::noted();
+        let covered = covered();
+        let mut syncs = without_room - self.without_room;
+        let mut threads = Vec::new();
+        for (thread, n) in now {
+            let before = self.before.iter().find(|(other, _)| *other == thread);
+            let more = n - before.map_or(0, |(_, n)| *n);
+            if more > 0 && !covered.threads.contains(&thread) {
+                syncs += more;
+                threads.push(name_of(thread));
+            }
+        }
+        (syncs > 0).then_some(Incomplete::OtherThreads { syncs, threads })
+    }
+}
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        covered().scopes -= 1;
+        noted_threads::end();
+    }
+}
+
+fn name_of(thread: u32) -> String {
+    match fs::read_to_string(format!("/proc/self/task/{thread}/comm")) {
+        Ok(name) => name.trim_end().to_owned(),
+        Err(_) => format!("thread {thread}"),
+    }
+}
+
+/// A panic of somebody else's code, to go on with later.
+type Panic = Box<dyn std::any::Any + Send>;
+
+struct Supervisor<'a> {
+    options: Options,
+    listener: Listener,
+    /// The thread that runs the closure.
+    watched: u32,
+    tell: &'a mut dyn FnMut(Told),
+    /// `tell` panicked: it is not called again.
+    panic: Option<Panic>,
+    noting: Noting,
+    /// The closure has returned.
+    is_done: bool,
+    sequence: u64,
+    /// Some watched thread has its own table of descriptors.
+    tables_differ: bool,
+    /// The threads that were heard of, and their processes.
+    known: HashMap<u32, u32>,
+}
+
+impl<'a> Supervisor<'a> {
+    fn new(
+        options: Options,
+        listener: Listener,
+        watched: u32,
+        tell: &'a mut dyn FnMut(Told),
+    ) -> Self {
+        listener.wake_here();
+        Self {
+            options,
+            listener,
+            watched,
+            tell,
+            panic: None,
+            noting: Noting::begin(),
+            is_done: false,
+            sequence: 0,
+            tables_differ: false,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Answers until the closure has returned and its thread has ended; the panic of `tell`, if
+    /// any. Never panics itself: the watched would wait for ever.
+    fn supervise(mut self) -> Option<Panic> {
+        if !self.options.offer.is_exact {
+            self.tell(Told::Incomplete(Incomplete::Approximate));
+        }
+        let mut hands = Hands::new(self.listener.answers());
+        let mut was_gone = false;
+        let mut outlived = false;
+        loop {
+            let patience = if self.is_done {
+                LOOK_AGAIN_AT_THE_END
+            } else {
+                LOOK_AGAIN
+            };
+            let mut ready = self.listener.wait(patience);
+            if ready == Ready::Call {
+                ready = self.take(&mut hands);
+            }
+            match ready {
+                Ready::Call => {}
+                Ready::HungUp => break,
+                Ready::Closed => {
+                    self.tell(Told::Incomplete(Incomplete::DescriptorClosed));
+                    break;
+                }
+                Ready::Nothing => {
+                    let is_gone = !interface::is_own_thread(self.watched);
+                    // Once more: a thread is gone a moment before its filter is.
+                    if is_gone && was_gone && !self.options.to_the_last {
+                        outlived = true;
+                        break;
+                    }
+                    was_gone = is_gone;
+                }
+            }
+            while let Some(finished) = hands.finished() {
+                self.tell(Told::Sync(finished));
+            }
+        }
+        for finished in hands.finish() {
+            self.tell(Told::Sync(finished));
+        }
+        if outlived {
+            self.tell(Told::Incomplete(Incomplete::Outlived));
+        }
+        if check_linkage().is_ok() {
+            if let Some(others) = self.noting.others() {
+                self.tell(Told::Incomplete(others));
+            }
+        }
+        let Self {
+            listener, panic, ..
+        } = self;
+        if outlived {
+            care_for(listener);
+        }
+        panic
+    }
+
+    fn tell(&mut self, told: Told) {
+        if self.panic.is_none() {
+            let tell = &mut self.tell;
+            self.panic = catch_unwind(AssertUnwindSafe(|| tell(told))).err();
+        }
+    }
+
+    /// Takes one call and answers it.
+    fn take(&mut self, hands: &mut Hands) -> Ready {
+        let told = match self.listener.receive() {
+            Ok(told) => told,
+            // Its caller is gone.
+            Err(libc::ENOENT | libc::EINTR) => return Ready::Call,
+            // Another descriptor has this number now.
+            Err(_) => return Ready::Closed,
+        };
+        let answers = self.listener.answers();
+        if told.thread == self.watched && told.sixth_argument() == DONE {
+            self.is_done = true;
+            _ = answers.answer(told.id, Ok(0));
+            return Ready::Call;
+        }
+        let task = Task::new(told.thread, self.tables_differ);
+        let process = self.process_of(task);
+        if self.is_done && !self.options.to_the_last {
+            _ = answers.let_go_on(told.id);
+            return Ready::Call;
+        }
+        match filter::call_of(&told.data) {
+            Some(Call::Descriptor { operation, flags }) => {
+                let fd = filter::int_argument(&told.data, 0);
+                let flags = flags.map_or(0, |at| filter::bits_argument(&told.data, at));
+                let seen = self.seen(&told, task, process, operation, flags, Some(fd));
+                self.answer_sync(hands, told.id, Some(fd), seen);
+            }
+            Some(Call::Msync) => {
+                let flags = filter::bits_argument(&told.data, 2);
+                let operation =
+                    crate::hook::operation_of_msync(filter::int_argument(&told.data, 2));
+                let seen = self.seen(&told, task, process, operation, flags, None);
+                self.answer_sync(hands, told.id, None, seen);
+            }
+            Some(Call::Sync) => {
+                let seen = self.seen(&told, task, process, Operation::Sync, 0, None);
+                self.answer_sync(hands, told.id, None, seen);
+            }
+            Some(other) => {
+                let reason = self.reason(&told, task, other);
+                if answers.let_go_on(told.id).is_ok() {
+                    if let Some(reason) = reason {
+                        self.tell(Told::Incomplete(reason));
+                    }
+                }
+            }
+            // Not one that the filter asks for.
+            None => _ = answers.let_go_on(told.id),
+        }
+        Ready::Call
+    }
+
+    /// The process of a task. A thread of this one is remembered as covered, before its call goes
+    /// on.
+    fn process_of(&mut self, task: Task) -> u32 {
+        if let Some(process) = self.known.get(&task.thread) {
+            return *process;
+        }
+        let process = if task.is_own() {
+            covered().threads.insert(task.thread);
+            std::process::id()
+        } else {
+            task::process_of(task.thread).unwrap_or(task.thread)
+        };
+        self.known.insert(task.thread, process);
+        process
+    }
+
+    /// A sync, described while its caller waits.
+    fn seen(
+        &mut self,
+        told: &Notification,
+        task: Task,
+        process: u32,
+        operation: Operation,
+        flags: u32,
+        fd: Option<c_int>,
+    ) -> Seen {
+        self.sequence += 1;
+        let mut event = Event {
+            sequence: self.sequence,
+            operation,
+            flags,
+            class: FileClass::Other,
+            path: None,
+            thread: task.thread,
+            process,
+            outcome: Outcome::NotSeen,
+            duration: None,
+        };
+        let placement = match (operation, fd) {
+            _ if !self.options.classify => None,
+            (_, Some(fd)) => Some(task.find_descriptor(fd)),
+            (Operation::Sync, None) => None,
+            (_, None) => Some(task.find_mapping(told.data.args[0])),
+        };
+        if let Some(placement) = placement {
+            event.path = path_of(&placement);
+            if operation != Operation::Syncfs {
+                event.class = placement.class;
+            }
+        }
+        let origin = self.options.trace.then(|| {
+            if task.is_own() && told.sixth_argument() == raw::FORWARDED {
+                Origin::Hook
+            } else {
+                task.origin(told.data.instruction_pointer)
+            }
+        });
+        Seen { event, origin }
+    }
+
+    /// Lets a sync go on, or has it issued; it counts when that was possible.
+    fn answer_sync(&mut self, hands: &mut Hands, id: u64, fd: Option<c_int>, mut seen: Seen) {
+        if self.options.timed {
+            match hands.give(Job { id, fd, seen }) {
+                None => return,
+                Some(job) => seen = job.seen,
+            }
+        }
+        if self.listener.answers().let_go_on(id).is_ok() {
+            self.tell(Told::Sync(seen));
+        }
+    }
+
+    /// What a call that is no sync means for the count.
+    fn reason(&mut self, told: &Notification, task: Task, call: Call) -> Option<Incomplete> {
+        let data = &told.data;
+        match call {
+            Call::Open { path } => {
+                let directory = match path {
+                    0 => libc::AT_FDCWD,
+                    at => filter::int_argument(data, at - 1),
+                };
+                Some(Incomplete::DurableOpen {
+                    path: task.path_argument(directory, data.args[path]),
+                })
+            }
+            Call::Openat2 => task
+                .may_have_bits(data.args[2], filter::DURABLE_OPEN)
+                .then(|| Incomplete::DurableOpen {
+                    path: task.path_argument(filter::int_argument(data, 0), data.args[1]),
+                }),
+            Call::Write => {
+                let placement = task.find_descriptor(filter::int_argument(data, 0));
+                Some(Incomplete::DurableWrite {
+                    path: path_of(&placement),
+                })
+            }
+            Call::IoUring => Some(Incomplete::IoUring),
+            Call::Aio => Some(Incomplete::Aio),
+            Call::OwnDescriptors => {
+                self.tables_differ = true;
+                None
+            }
+            Call::Descriptor { .. } | Call::Msync | Call::Sync => None,
+        }
+    }
+}
+
+fn path_of(placement: &Placement) -> Option<PathBuf> {
+    let path = placement.path()?;
+    Some(PathBuf::from(OsString::from_vec(path.to_vec())))
+}
+
+/// Answers what outlived a scope, until it has ended.
+fn care_for(mut listener: Listener) {
+    let care = move || {
+        loop {
+            match listener.wait(-1) {
+                Ready::Call => {
+                    if let Ok(told) = listener.receive() {
+                        if interface::is_own_thread(told.thread) {
+                            covered().threads.insert(told.thread);
+                        }
+                        _ = listener.answers().let_go_on(told.id);
+                    }
+                }
+                Ready::Nothing => {}
+                Ready::HungUp | Ready::Closed => return,
+            }
+        }
+    };
+    // Without a thread for it they get ENOSYS from here on, as when this process ends.
+    _ = thread::Builder::new()
+        .name("fsync-counter".to_owned())
+        .spawn(care);
+}

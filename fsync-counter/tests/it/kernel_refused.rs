@@ -1,0 +1,102 @@
+//! A kernel that refuses: played by a filter on the test's own thread, which answers for it.
+
+use fsync_counter::{Incomplete, KernelScope, KernelScopeUnavailable, SyncCounts};
+use libc::{c_int, sock_filter};
+
+use crate::alone::alone;
+
+fn statement(code: u32, k: u32) -> sock_filter {
+    jump(code, k, 0)
+}
+
+fn jump(code: u32, k: u32, if_false: u8) -> sock_filter {
+    sock_filter {
+        code: u16::try_from(code).unwrap(),
+        jt: 0,
+        jf: if_false,
+        k,
+    }
+}
+
+/// From here on `seccomp` fails on this thread, and on those that it starts, with that `errno`
+/// where its second argument has one of the bits.
+fn refuse(bits: u32, errno: c_int) {
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let seccomp = u32::try_from(libc::SYS_seccomp).unwrap();
+    let mut program = [
+        statement(load, 0),
+        jump(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, seccomp, 3),
+        statement(load, 24),
+        jump(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, bits, 1),
+        statement(
+            libc::BPF_RET,
+            libc::SECCOMP_RET_ERRNO | u32::try_from(errno).unwrap(),
+        ),
+        statement(libc::BPF_RET, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: 6,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: sets a flag of this thread.
+    let set = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(set, 0);
+    // SAFETY: the program outlives the call.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+const NEW_LISTENER: u32 = 1 << 3;
+const WAIT_KILLABLE_RECV: u32 = 1 << 5;
+
+#[test]
+fn each_refusal_is_an_error_of_its_own_with_advice() {
+    alone(
+        "kernel_refused::each_refusal_is_an_error_of_its_own_with_advice",
+        || {
+            let cases = [
+                (libc::EINVAL, KernelScopeUnavailable::NotOffered, "gVisor"),
+                (
+                    libc::EPERM,
+                    KernelScopeUnavailable::NotAllowed { errno: libc::EPERM },
+                    "profile",
+                ),
+                (libc::ENOSYS, KernelScopeUnavailable::NoFilters, "ENOSYS"),
+                (libc::EBUSY, KernelScopeUnavailable::Nested, "outer scope"),
+            ];
+            for (errno, expected, advice) in cases {
+                let refused = std::thread::spawn(move || {
+                    refuse(NEW_LISTENER, errno);
+                    KernelScope::open().map(|_| ()).unwrap_err()
+                });
+                let refused = refused.join().unwrap();
+                assert_eq!(refused, expected);
+                assert!(refused.to_string().contains(advice), "{refused}");
+            }
+            // Another thread is not concerned.
+            assert!(KernelScope::open().is_ok());
+        },
+    );
+}
+
+#[test]
+fn an_older_kernel_counts_and_says_that_it_is_approximate() {
+    alone(
+        "kernel_refused::an_older_kernel_counts_and_says_that_it_is_approximate",
+        || {
+            refuse(WAIT_KILLABLE_RECV, libc::EINVAL);
+            let file = tempfile::tempfile().unwrap();
+            let scope = KernelScope::open().unwrap();
+            let seen = scope.observe(|| file.sync_all().unwrap());
+            assert_eq!(seen.counts(), SyncCounts::new().files(1));
+            assert_eq!(seen.incomplete(), [Incomplete::Approximate]);
+        },
+    );
+}
