@@ -82,9 +82,9 @@ impl fmt::Display for Incomplete {
                 "the closure closed the scope's descriptor: its later syncs failed with ENOSYS \
                  and are not counted",
             ),
-            Self::Approximate => f.write_str(
-                "Linux before 5.19: a sync that a signal interrupts may count twice",
-            ),
+            Self::Approximate => {
+                f.write_str("Linux before 5.19: a sync that a signal interrupts may count twice")
+            }
         }
     }
 }

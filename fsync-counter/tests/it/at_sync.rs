@@ -128,19 +128,22 @@ fn several_are_armed_at_once() {
     assert_eq!(CALLS.load(Ordering::SeqCst), 2);
 }
 
+/// Alone, because scopes of other tests, when they close, make room before those that are open.
 #[test]
 fn scopes_number_their_own_syncs() {
-    let (dir, file) = directory_with_file();
-    let folder = File::open(dir.path()).unwrap();
-    let of_all = FsyncCounter::under(dir.path());
-    let of_file = FsyncCounter::under(dir.path().join("file"));
-    of_all.at_sync(3, Action::Errno(libc::EIO));
-    of_file.at_sync(2, Action::Errno(libc::ENOSPC));
-    folder.sync_all().unwrap();
-    file.sync_all().unwrap();
-    // Third of the one and second of the other: the scope that was opened first answers.
-    assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(libc::EIO));
-    file.sync_all().unwrap();
+    crate::alone::alone("at_sync::scopes_number_their_own_syncs", || {
+        let (dir, file) = directory_with_file();
+        let folder = File::open(dir.path()).unwrap();
+        let of_all = FsyncCounter::under(dir.path());
+        let of_file = FsyncCounter::under(dir.path().join("file"));
+        of_all.at_sync(3, Action::Errno(libc::EIO));
+        of_file.at_sync(2, Action::Errno(libc::ENOSPC));
+        folder.sync_all().unwrap();
+        file.sync_all().unwrap();
+        // Third of the one and second of the other: the scope that was opened first answers.
+        assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(libc::EIO));
+        file.sync_all().unwrap();
+    });
 }
 
 #[test]
