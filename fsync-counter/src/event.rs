@@ -146,8 +146,7 @@ pub struct Event {
     pub sequence: u64,
     /// The function called.
     pub operation: Operation,
-    /// The flags that `msync` and `sync_file_range` were called with; 0 for the others, which take
-    /// none.
+    /// The flags that `msync` and `sync_file_range` were called with; 0 for the others.
     pub flags: u32,
     /// What it was asked of.
     pub class: FileClass,

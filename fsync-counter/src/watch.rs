@@ -10,12 +10,12 @@ use crate::action::{Action, ArmedActions};
 use crate::counts::SyncCounts;
 use crate::event::{Event, Events, FileClass, Operation, Outcome};
 use crate::incomplete::Incomplete;
+use crate::paths::{Kept, PathRoom};
 
 /// Events kept a scope; more are counted, not kept.
 const EVENTS_MAX: usize = 1024;
-/// Room for the paths of a scope's events, in words of eight bytes; each path begins a word.
+/// Room for the paths of a scope's events, in words of eight bytes.
 const PATH_WORDS_MAX: usize = 8 * 1024;
-const WORD_BYTES: usize = size_of::<u64>();
 
 /// Whose syncs a watch sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,7 @@ pub(crate) enum Place {
 pub(crate) struct Sighting<'a> {
     pub(crate) sequence: u64,
     pub(crate) operation: Operation,
+    pub(crate) flags: u32,
     pub(crate) class: FileClass,
     pub(crate) place: Place,
     pub(crate) path: Option<&'a [u8]>,
@@ -242,8 +243,7 @@ struct EventLog {
     /// Entries handed out, also beyond the end.
     taken: AtomicUsize,
     entries: Box<[Entry]>,
-    path_words_taken: AtomicUsize,
-    path_words: Box<[AtomicU64]>,
+    paths: PathRoom,
 }
 
 /// An event in atomics. `written` is stored last and read first (release, acquire), so that a
@@ -253,6 +253,7 @@ struct Entry {
     written: AtomicBool,
     sequence: AtomicU64,
     operation: AtomicU64,
+    flags: AtomicU32,
     class: AtomicI64,
     path_start: AtomicUsize,
     path_len: AtomicUsize,
@@ -266,8 +267,7 @@ impl Default for EventLog {
         Self {
             taken: AtomicUsize::new(0),
             entries: (0..EVENTS_MAX).map(|_| Entry::default()).collect(),
-            path_words_taken: AtomicUsize::new(0),
-            path_words: (0..PATH_WORDS_MAX).map(|_| AtomicU64::new(0)).collect(),
+            paths: PathRoom::of_words(PATH_WORDS_MAX),
         }
     }
 }
@@ -278,11 +278,14 @@ impl EventLog {
         let Some(entry) = self.entries.get(at) else {
             return Noted::Nowhere;
         };
-        let (start, len) = self.keep_path(sighting.path.unwrap_or_default());
+        let no_path = Kept { start: 0, len: 0 };
+        let kept = sighting.path.and_then(|path| self.paths.keep(path));
+        let Kept { start, len } = kept.unwrap_or(no_path);
         entry.sequence.store(sighting.sequence, Ordering::Relaxed);
         entry
             .operation
             .store(sighting.operation.to_code(), Ordering::Relaxed);
+        entry.flags.store(sighting.flags, Ordering::Relaxed);
         entry
             .class
             .store(class_to_code(sighting.class), Ordering::Relaxed);
@@ -295,22 +298,6 @@ impl EventLog {
             .store(Outcome::Pending.to_code(), Ordering::Relaxed);
         entry.written.store(true, Ordering::Release);
         Noted::At(at)
-    }
-
-    /// Copies a path into its room: its first word and its length in bytes, (0, 0) when it is
-    /// empty or does not fit.
-    fn keep_path(&self, path: &[u8]) -> (usize, usize) {
-        let words = path.len().div_ceil(WORD_BYTES);
-        let start = self.path_words_taken.fetch_add(words, Ordering::Relaxed);
-        let Some(room) = self.path_words.get(start..start.saturating_add(words)) else {
-            return (0, 0);
-        };
-        for (kept, bytes) in room.iter().zip(path.chunks(WORD_BYTES)) {
-            let mut word = [0; WORD_BYTES];
-            word[..bytes.len()].copy_from_slice(bytes);
-            kept.store(u64::from_ne_bytes(word), Ordering::Relaxed);
-        }
-        (start, path.len())
     }
 
     fn finish(&self, sequence: u64, noted: Noted, outcome: Outcome) {
@@ -340,11 +327,14 @@ impl EventLog {
                 sequence: entry.sequence.load(Ordering::Relaxed),
                 operation: Operation::from_code(entry.operation.load(Ordering::Relaxed)),
                 class: class_from_code(entry.class.load(Ordering::Relaxed)),
-                path: self.read_path(entry),
+                path: self.paths.read(Kept {
+                    start: entry.path_start.load(Ordering::Relaxed),
+                    len: entry.path_len.load(Ordering::Relaxed),
+                }),
                 thread: entry.thread.load(Ordering::Relaxed),
                 process: entry.process.load(Ordering::Relaxed),
                 outcome: Outcome::from_code(entry.outcome.load(Ordering::Relaxed)),
-                flags: 0,
+                flags: entry.flags.load(Ordering::Relaxed),
                 duration: None,
             })
             .collect();
@@ -353,19 +343,6 @@ impl EventLog {
             list,
             overflowed: taken.saturating_sub(self.entries.len()) as u64,
         }
-    }
-
-    fn read_path(&self, entry: &Entry) -> Option<PathBuf> {
-        let start = entry.path_start.load(Ordering::Relaxed);
-        let len = entry.path_len.load(Ordering::Relaxed);
-        let mut bytes: Vec<u8> = self
-            .path_words
-            .get(start..start + len.div_ceil(WORD_BYTES))?
-            .iter()
-            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
-            .collect();
-        bytes.truncate(len);
-        (!bytes.is_empty()).then(|| crate::hook::path_from_bytes(bytes))
     }
 }
 
@@ -399,6 +376,7 @@ mod tests {
         Sighting {
             sequence: 1,
             operation: Operation::Fsync,
+            flags: 0,
             class,
             place,
             path,

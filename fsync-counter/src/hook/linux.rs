@@ -120,6 +120,15 @@ impl Call {
         }
     }
 
+    /// The flags of those that take some, as `Event::flags` has them.
+    fn flags(self) -> u32 {
+        match self {
+            Self::Msync(_, _, bits) => flags(bits.into()),
+            Self::SyncFileRange(_, _, _, bits) => bits,
+            Self::Fsync(_) | Self::Fdatasync(_) | Self::Syncfs(_) | Self::Sync => 0,
+        }
+    }
+
     fn forward(self) -> RawResult {
         match self {
             Self::Fsync(fd) => raw::fsync(fd),
@@ -174,6 +183,7 @@ fn watched(call: Call, thread_is_stubbed: bool) -> RawResult {
     let sighting = Sighting {
         sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed) + 1,
         operation: call.operation(),
+        flags: call.flags(),
         class: placement.class,
         place: placement.place,
         path: placement.path(),
