@@ -78,6 +78,7 @@ mod event;
 mod hook;
 mod incomplete;
 mod linkage;
+mod notices;
 mod paths;
 mod registry;
 mod scope;

@@ -45,6 +45,15 @@ impl PathRoom {
         })
     }
 
+    /// Whether that is this path.
+    pub(crate) fn is(&self, kept: Kept, path: &[u8]) -> bool {
+        kept.len == path.len()
+            && self.words_at(kept).is_some_and(|words| {
+                let words = words.iter().map(|word| word.load(Ordering::Relaxed));
+                words.eq(words_of(path))
+            })
+    }
+
     pub(crate) fn read(&self, kept: Kept) -> Option<PathBuf> {
         let mut bytes: Vec<u8> = self
             .words_at(kept)?
@@ -75,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_any_length_come_back() {
+    fn paths_of_any_length_come_back_and_are_told_apart() {
         let room = PathRoom::of_words(64);
         let paths: Vec<String> = (1..20).map(|length| "p".repeat(length)).collect();
         let kept: Vec<Kept> = paths
@@ -84,7 +93,11 @@ mod tests {
             .collect();
         for (path, kept) in paths.iter().zip(&kept) {
             assert_eq!(room.read(*kept), Some(path.into()));
+            for other in &paths {
+                assert_eq!(room.is(*kept, other.as_bytes()), path == other);
+            }
         }
+        assert!(!room.is(kept[7], b"pppppppq"));
     }
 
     #[test]

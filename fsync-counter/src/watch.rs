@@ -1,4 +1,5 @@
-//! What one scope sees: whose syncs are its own, their counts and their events.
+//! What one scope sees: whose syncs are its own, their counts and their events, and why it
+//! may have missed something.
 //!
 //! Everything here is written by hooks of several threads at once and read by the scope's owner,
 //! through atomics only. Nothing is overwritten: starting over is a fresh watch.
@@ -10,6 +11,7 @@ use crate::action::{Action, ArmedActions};
 use crate::counts::SyncCounts;
 use crate::event::{Event, Events, FileClass, Operation, Outcome};
 use crate::incomplete::Incomplete;
+use crate::notices::{Notice, Notices};
 use crate::paths::{Kept, PathRoom};
 
 /// Events kept a scope; more are counted, not kept.
@@ -28,7 +30,7 @@ pub(crate) enum Attribution {
     Path(PathBuf),
 }
 
-/// Where a sync belongs in the file system.
+/// Where something belongs in the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// At the sighting's path.
@@ -120,6 +122,15 @@ impl Watch {
         }
     }
 
+    /// Notes durability, or a way to it, that no sync call asked for.
+    pub(crate) fn notice(&self, notice: &Notice<'_>) {
+        if let Role::Count(tally) = &self.role {
+            if self.claim(notice.caller, notice.place, notice.path) != Claim::NotMine {
+                tally.notices.note(notice);
+            }
+        }
+    }
+
     /// Whether this watch stubs that sync. One that can't be placed is not stubbed: it may be
     /// somebody else's durability.
     pub(crate) fn stubs(&self, sighting: &Sighting<'_>) -> bool {
@@ -140,7 +151,10 @@ impl Watch {
     }
 
     pub(crate) fn incomplete(&self) -> Vec<Incomplete> {
-        Vec::new()
+        match &self.role {
+            Role::Count(tally) => tally.notices.read(),
+            Role::Stub => Vec::new(),
+        }
     }
 
     pub(crate) fn events(&self) -> Events {
@@ -165,10 +179,15 @@ impl Watch {
     }
 
     fn claim_on(&self, sighting: &Sighting<'_>) -> Claim {
+        self.claim(sighting.caller, sighting.place, sighting.path)
+    }
+
+    /// Whether what that thread does there is this watch's.
+    fn claim(&self, caller: u64, place: Place, path: Option<&[u8]>) -> Claim {
         let mine = match &self.attribution {
-            Attribution::Thread(key) => *key == sighting.caller,
+            Attribution::Thread(key) => *key == caller,
             Attribution::Process => true,
-            Attribution::Path(root) => match (sighting.place, sighting.path) {
+            Attribution::Path(root) => match (place, path) {
                 (Place::AtPath, Some(path)) => is_at_or_below(path, root),
                 (Place::Nowhere, _) => false,
                 (Place::Unplaced, _) | (Place::AtPath, None) => return Claim::CannotTell,
@@ -178,7 +197,7 @@ impl Watch {
     }
 }
 
-/// Whether a sync is a watch's own.
+/// Whether something is a watch's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Claim {
     Mine,
@@ -211,6 +230,7 @@ struct Tally {
     numbered: AtomicU64,
     actions: ArmedActions,
     events: EventLog,
+    notices: Notices,
 }
 
 impl Tally {
@@ -463,6 +483,42 @@ mod tests {
         // A position that belongs to another sync is left alone.
         watch.after(9, noted[0], Outcome::Succeeded);
         assert_eq!(ended(0), Outcome::Pending);
+    }
+
+    #[test]
+    fn a_notice_is_of_those_whose_it_is_or_may_be() {
+        use crate::notices::NoticeKind;
+        let told = |attribution: Attribution, place, path| {
+            let watch = Watch::counting(attribution);
+            watch.notice(&Notice {
+                kind: NoticeKind::DurableOpen,
+                place,
+                path,
+                caller: 7,
+            });
+            assert_eq!(watch.again().incomplete(), []);
+            watch.incomplete().len()
+        };
+        let at: &[u8] = b"/a/b";
+        assert_eq!(told(Attribution::Thread(7), Place::AtPath, Some(at)), 1);
+        assert_eq!(told(Attribution::Thread(8), Place::AtPath, Some(at)), 0);
+        assert_eq!(told(Attribution::Process, Place::AtPath, Some(at)), 1);
+        assert_eq!(
+            told(Attribution::Path("/a".into()), Place::AtPath, Some(at)),
+            1
+        );
+        assert_eq!(
+            told(Attribution::Path("/b".into()), Place::AtPath, Some(at)),
+            0
+        );
+        assert_eq!(
+            told(Attribution::Path("/b".into()), Place::Unplaced, None),
+            1
+        );
+        assert_eq!(
+            told(Attribution::Path("/b".into()), Place::Nowhere, None),
+            0
+        );
     }
 
     #[test]

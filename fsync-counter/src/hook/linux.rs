@@ -1,4 +1,5 @@
-//! Linux: this crate's definitions of the C library's sync functions.
+//! Linux: this crate's definitions of the C library's sync functions. Those of `open` and its
+//! relatives are in `durable`.
 //!
 //! A test binary that names the crate defines `fsync` and its relatives itself. The linker
 //! resolves every call to them in the binary (the standard library's, a bundled C library's) to
@@ -14,6 +15,7 @@
 //! What the C library's functions do and these don't: being points of thread cancellation.
 
 mod descriptors;
+mod durable;
 mod ids;
 mod path;
 mod place;
@@ -39,7 +41,7 @@ use raw::RawResult;
 
 /// How many guards stub the whole process.
 static PROCESS_STUBS: AtomicU32 = AtomicU32::new(0);
-/// The sequence of the latest sync that any watch saw.
+/// The sequence of the latest event that any watch saw.
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
 /// The key of the latest thread that asked for one.
 static THREAD_KEYS: AtomicU64 = AtomicU64::new(0);
@@ -143,14 +145,23 @@ impl Call {
     }
 }
 
-/// The way of every intercepted call.
+/// Whether this thread is proving the linkage, so that the call is to have no effect.
+#[inline]
+fn witness() -> bool {
+    let is_proving = DIVERTED.get() & PROVING != 0;
+    if is_proving {
+        WITNESSED.set(WITNESSED.get() + 1);
+    }
+    is_proving
+}
+
+/// The way of every intercepted sync.
 #[inline]
 fn intercept(call: Call) -> c_int {
-    let diverted = DIVERTED.get();
-    if diverted & PROVING != 0 {
-        WITNESSED.set(WITNESSED.get() + 1);
+    if witness() {
         return 0;
     }
+    let diverted = DIVERTED.get();
     CALLS.set(CALLS.get() + 1);
     let result = if registry::any_open() {
         watched(call, diverted != 0)
@@ -162,10 +173,16 @@ fn intercept(call: Call) -> c_int {
     answer(result)
 }
 
-/// A result as the C library gives it: -1 and `errno` for a failure.
+/// The result of a sync as the C library gives it, which has no value to return.
 fn answer(result: RawResult) -> c_int {
+    int(value(result.map(|_| 0)))
+}
+
+/// A result as the C library gives it: -1 and `errno` for a failure.
+#[inline]
+fn value(result: RawResult) -> c_long {
     match result {
-        Ok(_) => 0,
+        Ok(value) => value,
         Err(errno) => {
             raw::set_errno(errno);
             -1
@@ -343,14 +360,11 @@ unsafe extern "C" fn syscall(
         libc::SYS_syncfs => Call::Syncfs(int(a)),
         libc::SYS_sync => Call::Sync,
         _ => {
+            let arguments = [a, b, c, d, e, f];
             // SAFETY: the caller vouches for the meaning of the call, as for the C library's.
-            return match unsafe { raw::system_call(number, [a, b, c, d, e, f]) } {
-                Ok(value) => value,
-                Err(errno) => {
-                    raw::set_errno(errno);
-                    -1
-                }
-            };
+            let result = unsafe { raw::system_call(number, arguments) };
+            durable::note_call(number, arguments, result);
+            return value(result);
         }
     };
     c_long::from(intercept(call))
@@ -390,6 +404,8 @@ fn pointer(register: c_long) -> *mut c_void {
 /// the rest is proved.
 pub(crate) fn prove() -> Result<(), HookError> {
     const NO_FD: c_int = -1;
+    // Before the proof, in which a file can't be opened. The kernel refuses to sync a device.
+    let device = File::open("/dev/null");
     let _proving = Proving::start();
 
     // Through pointers that the compiler can't see through: it might otherwise put this module's
@@ -422,12 +438,12 @@ pub(crate) fn prove() -> Result<(), HookError> {
         black_box(system_call)(libc::SYS_fsync, NO_FD)
     })?;
 
-    // The standard library may live in a shared library of its own (`-C prefer-dynamic`). It is
-    // asked about a device, which the kernel refuses to sync.
-    if let Ok(device) = File::open("/dev/null") {
+    // The standard library may live in a shared library of its own (`-C prefer-dynamic`).
+    if let Ok(device) = &device {
         witnessed("fsync", || device.sync_all())?;
         witnessed("fdatasync", || device.sync_data())?;
     }
+    durable::prove()?;
 
     let sync: unsafe extern "C" fn() = libc::sync;
     // SAFETY: takes nothing and may be called at any time.

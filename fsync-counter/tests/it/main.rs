@@ -15,6 +15,7 @@ mod at_sync;
 mod c_library;
 mod callers;
 mod classes;
+mod durable;
 mod errno;
 mod events;
 mod hard_places;

@@ -52,7 +52,8 @@ impl Placement {
         (!path.is_empty()).then_some(path)
     }
 
-    fn find_descriptor(&mut self, fd: c_int, process: u32) {
+    /// Finds what a descriptor of this process refers to.
+    pub(super) fn find_descriptor(&mut self, fd: c_int, process: u32) {
         let links = match raw::mode_and_links(fd) {
             Ok((mode, links)) => {
                 self.class = match mode & libc::S_IFMT {
