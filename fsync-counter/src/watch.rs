@@ -1,5 +1,5 @@
-//! What one scope sees: whose syncs are its own, their counts and their events, and why it
-//! may have missed something.
+//! What one scope sees: whose syncs are its own, their counts and their events; which directory
+//! entries changed, where it is asked to note that; and why it may have missed something.
 //!
 //! Everything here is written by hooks of several threads at once and read by the scope's owner,
 //! through atomics only. Nothing is overwritten: starting over is a fresh watch.
@@ -41,7 +41,7 @@ pub(crate) enum Place {
     Unplaced,
 }
 
-/// One sync, as a hook describes it to the watches.
+/// One sync or change of an entry, as a hook describes it to the watches.
 #[derive(Debug)]
 pub(crate) struct Sighting<'a> {
     pub(crate) sequence: u64,
@@ -101,7 +101,7 @@ impl Watch {
         Self {
             attribution: self.attribution.clone(),
             role: match self.role {
-                Role::Count(_) => Role::Count(Tally::default()),
+                Role::Count(ref tally) => Role::Count(tally.again()),
                 Role::Stub => Role::Stub,
             },
         }
@@ -119,6 +119,34 @@ impl Watch {
     pub(crate) fn after(&self, sequence: u64, noted: Noted, outcome: Outcome) {
         if let Role::Count(tally) = &self.role {
             tally.events.finish(sequence, noted, outcome);
+        }
+    }
+
+    /// From now on notes changes of directory entries too.
+    pub(crate) fn note_entries(&self) {
+        if let Role::Count(tally) = &self.role {
+            tally.notes_entries.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn notes_entries(&self) -> bool {
+        match &self.role {
+            Role::Count(tally) => tally.notes_entries.load(Ordering::Relaxed),
+            Role::Stub => false,
+        }
+    }
+
+    /// Notes a change of a directory entry that has succeeded. It is an event and nothing else: it
+    /// has no count and no number for [`ArmedActions`].
+    pub(crate) fn entry_changed(&self, sighting: &Sighting<'_>) {
+        let Role::Count(tally) = &self.role else {
+            return;
+        };
+        if self.notes_entries() && self.claim_on(sighting) != Claim::NotMine {
+            let noted = tally.events.start(sighting);
+            tally
+                .events
+                .finish(sighting.sequence, noted, Outcome::Succeeded);
         }
     }
 
@@ -229,11 +257,20 @@ struct Tally {
     /// Syncs that were not weak, for [`ArmedActions`].
     numbered: AtomicU64,
     actions: ArmedActions,
+    notes_entries: AtomicBool,
     events: EventLog,
     notices: Notices,
 }
 
 impl Tally {
+    /// The same before it saw anything.
+    fn again(&self) -> Self {
+        Self {
+            notes_entries: AtomicBool::new(self.notes_entries.load(Ordering::Relaxed)),
+            ..Self::default()
+        }
+    }
+
     fn before(&self, field: Field, sighting: &Sighting<'_>, run: impl FnMut(Action)) -> Noted {
         self.fields[field as usize].fetch_add(1, Ordering::Relaxed);
         let noted = self.events.start(sighting);
@@ -483,6 +520,36 @@ mod tests {
         // A position that belongs to another sync is left alone.
         watch.after(9, noted[0], Outcome::Succeeded);
         assert_eq!(ended(0), Outcome::Pending);
+    }
+
+    #[test]
+    fn an_entry_is_an_event_of_a_watch_that_notes_them_and_never_a_count() {
+        let entry = Sighting {
+            operation: Operation::Rename,
+            ..sighting(FileClass::File, Place::AtPath, Some(b"/a/b"))
+        };
+        let watch = Watch::counting(Attribution::Path("/a".into()));
+        watch.entry_changed(&entry);
+        assert!(watch.events().is_empty());
+        watch.note_entries();
+        for watch in [&watch, &watch.again()] {
+            watch.entry_changed(&entry);
+            watch.entry_changed(&Sighting {
+                path: Some(b"/b"),
+                ..entry
+            });
+            watch.before(
+                &sighting(FileClass::File, Place::AtPath, Some(b"/a/b")),
+                |_| (),
+            );
+            let operations: Vec<_> = watch.events().iter().map(|event| event.operation).collect();
+            assert_eq!(operations, [Operation::Rename, Operation::Fsync]);
+            assert_eq!(watch.events()[0].outcome, Outcome::Succeeded);
+            assert_eq!(watch.counts(), SyncCounts::new().files(1));
+        }
+        let stub = Watch::stubbing("/a".into());
+        stub.note_entries();
+        assert!(!stub.notes_entries());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Linux: this crate's definitions of the C library's sync functions. Those of `open` and its
-//! relatives are in `durable`.
+//! relatives are in `durable`, those of `rename` and `unlink` in `entries`.
 //!
 //! A test binary that names the crate defines `fsync` and its relatives itself. The linker
 //! resolves every call to them in the binary (the standard library's, a bundled C library's) to
@@ -16,6 +16,7 @@
 
 mod descriptors;
 mod durable;
+mod entries;
 mod ids;
 mod path;
 mod place;
@@ -362,7 +363,11 @@ unsafe extern "C" fn syscall(
         _ => {
             let arguments = [a, b, c, d, e, f];
             // SAFETY: the caller vouches for the meaning of the call, as for the C library's.
-            let result = unsafe { raw::system_call(number, arguments) };
+            let forward = || unsafe { raw::system_call(number, arguments) };
+            let result = match entries::Change::by_call(number, arguments) {
+                Some(change) => change.watched(forward),
+                None => forward(),
+            };
             durable::note_call(number, arguments, result);
             return value(result);
         }
@@ -444,6 +449,7 @@ pub(crate) fn prove() -> Result<(), HookError> {
         witnessed("fdatasync", || device.sync_data())?;
     }
     durable::prove()?;
+    entries::prove()?;
 
     let sync: unsafe extern "C" fn() = libc::sync;
     // SAFETY: takes nothing and may be called at any time.

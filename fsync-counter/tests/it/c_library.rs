@@ -1,6 +1,6 @@
 //! The C library's functions as C code calls them, with their answers as results.
 
-use std::ffi::{CString, c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
@@ -100,6 +100,22 @@ pub(crate) fn opened(answer: impl TryInto<c_int>) -> File {
     assert!(fd >= 0, "{}", io::Error::last_os_error());
     // SAFETY: the caller has just been given it, and gives it away.
     unsafe { File::from_raw_fd(fd) }
+}
+
+/// The C library's own function of that name, behind the hook.
+///
+/// # Safety
+/// `F` is the type of a pointer to that function.
+pub(crate) unsafe fn own<F: Copy>(name: &CStr) -> F {
+    assert_eq!(size_of::<F>(), size_of::<*mut c_void>());
+    // SAFETY: the name is a C string.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    // SAFETY: the name is a C string.
+    let hooked = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    assert!(!found.is_null(), "the C library has no {name:?}");
+    assert_ne!(found, hooked, "{name:?} is not hooked");
+    // SAFETY: of the same size; that it is such a pointer is the caller's promise.
+    unsafe { std::mem::transmute_copy(&found) }
 }
 
 pub(crate) fn errno() -> c_int {

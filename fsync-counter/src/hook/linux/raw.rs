@@ -165,6 +165,52 @@ pub(super) fn writev(fd: c_int, parts: *const iovec, count: c_int) -> RawResult 
     unsafe { system_call(libc::SYS_writev, [fd.into(), parts, count.into(), 0, 0, 0]) }
 }
 
+pub(super) fn renameat(
+    old_directory: c_int,
+    old: *const c_char,
+    new_directory: c_int,
+    new: *const c_char,
+) -> RawResult {
+    let [old, new] = [old, new].map(|path| address(path.cast()));
+    let arguments = [old_directory.into(), old, new_directory.into(), new, 0, 0];
+    // SAFETY: as for `openat`.
+    unsafe { system_call(libc::SYS_renameat, arguments) }
+}
+
+pub(super) fn renameat2(
+    old_directory: c_int,
+    old: *const c_char,
+    new_directory: c_int,
+    new: *const c_char,
+    flags: c_uint,
+) -> RawResult {
+    let [old, new] = [old, new].map(|path| address(path.cast()));
+    let [old_directory, new_directory] = [old_directory, new_directory].map(c_long::from);
+    let arguments = [old_directory, old, new_directory, new, flags.into(), 0];
+    // SAFETY: as for `openat`.
+    unsafe { system_call(libc::SYS_renameat2, arguments) }
+}
+
+/// Removes a name; that of a directory with `AT_REMOVEDIR`.
+pub(super) fn unlinkat(directory: c_int, path: *const c_char, flags: c_int) -> RawResult {
+    let path = address(path.cast());
+    // SAFETY: as for `openat`.
+    unsafe {
+        system_call(
+            libc::SYS_unlinkat,
+            [directory.into(), path, flags.into(), 0, 0, 0],
+        )
+    }
+}
+
+/// Opens what a name stands for, a symbolic link as such, only to ask about it: it can't be read
+/// or written through, and closing it lets go of no lock (`O_PATH`).
+pub(super) fn open_to_ask(directory: c_int, path: *const c_char) -> Result<c_int, c_int> {
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let fd = openat(directory, path, flags, 0)?;
+    Ok(c_int::try_from(fd).unwrap_or(-1))
+}
+
 pub(super) fn gettid() -> u32 {
     // SAFETY: takes no arguments and always succeeds.
     id(unsafe { system_call(libc::SYS_gettid, [0; 6]) })
