@@ -79,6 +79,7 @@ mod hook;
 mod incomplete;
 mod linkage;
 mod notices;
+mod order;
 mod paths;
 mod registry;
 mod scope;
@@ -90,6 +91,7 @@ pub use counts::{SyncCounts, SyncCountsIter};
 pub use event::{Event, Events, FileClass, Operation, Outcome};
 pub use incomplete::Incomplete;
 pub use linkage::{HookError, check_linkage};
+pub use order::{OutOfOrder, Step};
 pub use scope::{FsyncCounter, Observed, Scope};
 pub use stub::{PathStubGuard, StubGuard, ThreadStubGuard, stub, stub_thread, stub_under};
 

@@ -73,10 +73,32 @@ impl Scope {
     }
 
     /// The same scope, which also notes renames and removals of names (`unlink`, `rmdir`) among
-    /// its [events](Observed::events). They are in no count.
+    /// its [events](Observed::events), for assertions on their
+    /// [order](crate::Events::assert_order). They are in no count.
     ///
     /// A path scope notes the entries at or below its path; a rename belongs where its new name
     /// is. Each costs four system calls more, while such a scope is open.
+    ///
+    /// ```
+    /// # #[cfg(all(target_os = "linux", not(miri)))] {
+    /// use std::fs::{self, File};
+    /// use fsync_counter::{Scope, Step, SyncCounts};
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let path = |name| dir.path().join(name);
+    /// let saved = Scope::under(dir.path()).with_entries().observe(|| {
+    ///     File::create(path("new")).unwrap().sync_all().unwrap();
+    ///     fs::rename(path("new"), path("current")).unwrap();
+    ///     File::open(dir.path()).unwrap().sync_all().unwrap();
+    /// });
+    /// assert_eq!(saved.counts(), SyncCounts::new().files(1).dirs(1));
+    /// saved.events().assert_order([
+    ///     Step::file("new"),
+    ///     Step::renamed("current"),
+    ///     Step::dir(dir.path().canonicalize().unwrap()),
+    /// ]);
+    /// # }
+    /// ```
     pub fn with_entries(mut self) -> Self {
         self.notes_entries = true;
         self

@@ -21,6 +21,7 @@ mod errno;
 mod events;
 mod hard_places;
 mod linkage;
+mod order;
 mod same_answers;
 mod scopes;
 mod strace;
