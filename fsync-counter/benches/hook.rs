@@ -1,18 +1,19 @@
-//! What the hook costs a sync, against the goals of docs/fsync-counting.md.
+//! What the hook costs a sync, an open and a rename, against the goals of docs/fsync-counting.md.
 //!
 //! `cargo bench -p fsync-counter --profile perf --bench hook -- [--check] [--json]`
 //!
 //! One run, one file on tmpfs. Each round measures every case once, in turn, so that a change of
 //! the machine's pace meets all of them; a figure is the median over the rounds. What the hook
-//! adds is the median of the differences within a round to the C library's own `fsync`, found by
+//! adds is the median of the differences within a round to the C library's own function, found by
 //! `dlsym(RTLD_NEXT)` behind the hook. All are called through a pointer.
 //!
 //! `--check` makes a missed goal the exit code 1; `--json` prints one object instead of the table.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -22,6 +23,8 @@ use fsync_counter::{FsyncCounter, calls_on_this_thread, stub, stub_thread, stub_
 const ROUNDS: usize = 301;
 
 type Fsync = unsafe extern "C" fn(c_int) -> c_int;
+type Open = unsafe extern "C" fn(*const c_char, c_int, ...) -> c_int;
+type Rename = unsafe extern "C" fn(*const c_char, *const c_char) -> c_int;
 
 /// One row of the table.
 struct Case {
@@ -39,17 +42,25 @@ struct Case {
 enum Figure {
     /// Of a call in all.
     InAll,
-    /// Of a call beyond the C library's own in the same round.
-    Added,
+    /// Of a call beyond that of the case with this name in the same round.
+    AddedTo(&'static str),
 }
+
+const OWN_FSYNC: &str = "fsync of the C library, not hooked";
+const OWN_OPEN: &str = "open of the C library, not hooked, and close";
+const OWN_RENAME: &str = "rename of the C library, not hooked";
 
 /// What every case works on.
 struct Setup {
     directory: tempfile::TempDir,
     elsewhere: tempfile::TempDir,
     file: File,
+    /// The file, and another name in its directory.
+    names: [CString; 2],
     own: Fsync,
     hooked: Fsync,
+    own_open: Open,
+    own_rename: Rename,
 }
 
 impl Setup {
@@ -57,12 +68,22 @@ impl Setup {
         let directory = tempfile::tempdir_in(tmpfs()).expect("a directory on tmpfs");
         let elsewhere = tempfile::tempdir_in(tmpfs()).expect("a directory on tmpfs");
         let file = File::create(directory.path().join("file")).expect("a file on tmpfs");
+        let names = ["file", "renamed"].map(|name| {
+            let path = directory.path().join(name);
+            CString::new(path.as_os_str().as_bytes()).expect("a path without a zero byte")
+        });
         Self {
             directory,
             elsewhere,
             file,
-            own: fsync_of_the_c_library(),
+            names,
+            // SAFETY: a function of this type.
+            own: unsafe { of_the_c_library(c"fsync") },
             hooked: libc::fsync,
+            // SAFETY: a function of this type.
+            own_open: unsafe { of_the_c_library(c"open") },
+            // SAFETY: a function of this type.
+            own_rename: unsafe { of_the_c_library(c"rename") },
         }
     }
 
@@ -80,12 +101,44 @@ impl Setup {
     }
 }
 
+impl Setup {
+    /// Nanoseconds for each of `calls` times opening the file so and closing it.
+    fn time_open(&self, open: Open, flags: c_int, calls: u32) -> f64 {
+        let path = self.names[0].as_ptr();
+        let open = black_box(open);
+        let start = Instant::now();
+        for _ in 0..calls {
+            // SAFETY: the path is a C string.
+            let fd = unsafe { open(path, flags) };
+            // SAFETY: it was opened just now, and nobody else knows it.
+            let closed = unsafe { libc::close(fd) };
+            assert_eq!(closed, 0);
+        }
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
+    }
+
+    /// Nanoseconds for each of `calls` renames of the file, to and fro: an even number.
+    fn time_rename(&self, rename: Rename, calls: u32) -> f64 {
+        let [name, other] = self.names.each_ref().map(|name| name.as_ptr());
+        let rename = black_box(rename);
+        let start = Instant::now();
+        for _ in 0..calls / 2 {
+            for (old, new) in [(name, other), (other, name)] {
+                // SAFETY: the paths are C strings.
+                let answer = unsafe { rename(old, new) };
+                assert_eq!(answer, 0);
+            }
+        }
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
+    }
+}
+
 /// A scope keeps the first 1,024 events. Most calls of a test are among those, so these are.
 const SCOPED_CALLS: u32 = 500;
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 19] = [
     Case {
-        name: "fsync of the C library, not hooked",
+        name: OWN_FSYNC,
         figure: Figure::InAll,
         goal_ns: None,
         calls: 2_000,
@@ -93,7 +146,7 @@ const CASES: [Case; 12] = [
     },
     Case {
         name: "hook, nothing open (calls_on_this_thread counts)",
-        figure: Figure::Added,
+        figure: Figure::AddedTo(OWN_FSYNC),
         goal_ns: Some(15.0),
         calls: 2_000,
         measure: |setup, calls| {
@@ -125,7 +178,7 @@ const CASES: [Case; 12] = [
     },
     Case {
         name: "thread scope",
-        figure: Figure::Added,
+        figure: Figure::AddedTo(OWN_FSYNC),
         goal_ns: None,
         calls: SCOPED_CALLS,
         measure: |setup, calls| {
@@ -137,7 +190,7 @@ const CASES: [Case; 12] = [
     },
     Case {
         name: "path scope",
-        figure: Figure::Added,
+        figure: Figure::AddedTo(OWN_FSYNC),
         goal_ns: Some(3_500.0),
         calls: SCOPED_CALLS,
         measure: |setup, calls| {
@@ -149,7 +202,7 @@ const CASES: [Case; 12] = [
     },
     Case {
         name: "path scope, its events long full",
-        figure: Figure::Added,
+        figure: Figure::AddedTo(OWN_FSYNC),
         goal_ns: Some(3_500.0),
         calls: SCOPED_CALLS,
         measure: |setup, calls| {
@@ -162,7 +215,7 @@ const CASES: [Case; 12] = [
     },
     Case {
         name: "16 path scopes, 15 of them for other paths",
-        figure: Figure::Added,
+        figure: Figure::AddedTo(OWN_FSYNC),
         goal_ns: None,
         calls: SCOPED_CALLS,
         measure: |setup, calls| {
@@ -197,6 +250,70 @@ const CASES: [Case; 12] = [
         measure: |setup, calls| {
             let _disk = stub_under(setup.directory.path());
             setup.time(setup.hooked, calls)
+        },
+    },
+    Case {
+        name: OWN_OPEN,
+        figure: Figure::InAll,
+        goal_ns: None,
+        calls: 1_000,
+        measure: |setup, calls| setup.time_open(setup.own_open, libc::O_WRONLY, calls),
+    },
+    Case {
+        name: "open, nothing open",
+        figure: Figure::AddedTo(OWN_OPEN),
+        goal_ns: Some(15.0),
+        calls: 1_000,
+        measure: |setup, calls| setup.time_open(libc::open, libc::O_WRONLY, calls),
+    },
+    Case {
+        name: "open in a path scope",
+        figure: Figure::AddedTo(OWN_OPEN),
+        goal_ns: Some(15.0),
+        calls: 1_000,
+        measure: |setup, calls| {
+            let counter = FsyncCounter::under(setup.directory.path());
+            let ns = setup.time_open(libc::open, libc::O_WRONLY, calls);
+            assert!(counter.incomplete().is_empty());
+            ns
+        },
+    },
+    Case {
+        name: "open with O_DSYNC in a path scope",
+        figure: Figure::AddedTo(OWN_OPEN),
+        goal_ns: None,
+        calls: SCOPED_CALLS,
+        measure: |setup, calls| {
+            let counter = FsyncCounter::under(setup.directory.path());
+            let ns = setup.time_open(libc::open, libc::O_WRONLY | libc::O_DSYNC, calls);
+            assert_eq!(counter.incomplete().len(), 1);
+            ns
+        },
+    },
+    Case {
+        name: OWN_RENAME,
+        figure: Figure::InAll,
+        goal_ns: None,
+        calls: 1_000,
+        measure: |setup, calls| setup.time_rename(setup.own_rename, calls),
+    },
+    Case {
+        name: "rename, nothing open",
+        figure: Figure::AddedTo(OWN_RENAME),
+        goal_ns: Some(15.0),
+        calls: 1_000,
+        measure: |setup, calls| setup.time_rename(libc::rename, calls),
+    },
+    Case {
+        name: "rename in a path scope with entries",
+        figure: Figure::AddedTo(OWN_RENAME),
+        goal_ns: None,
+        calls: SCOPED_CALLS,
+        measure: |setup, calls| {
+            let counter = FsyncCounter::under(setup.directory.path()).with_entries();
+            let ns = setup.time_rename(libc::rename, calls);
+            assert_eq!(counter.events().len(), calls as usize);
+            ns
         },
     },
     Case {
@@ -263,9 +380,14 @@ fn measure(setup: &Setup) -> [f64; CASES.len()] {
     std::array::from_fn(|at| {
         median(rounds.iter().map(|round| match CASES[at].figure {
             Figure::InAll => round[at],
-            Figure::Added => round[at] - round[0],
+            Figure::AddedTo(name) => round[at] - round[position(name)],
         }))
     })
+}
+
+fn position(name: &str) -> usize {
+    let found = CASES.iter().position(|case| case.name == name);
+    found.expect("a case of that name")
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -280,14 +402,11 @@ fn is_missed(case: &Case, figure: f64) -> bool {
 
 fn print_table(figures: &[f64; CASES.len()]) {
     println!("medians of {ROUNDS} rounds, on {}\n", tmpfs().display());
-    println!("| a sync of a file | ns | goal | |");
+    println!("| a call | ns | goal | |");
     println!("|---|---|---|---|");
     for (case, figure) in CASES.iter().zip(figures) {
-        let sign = if case.figure == Figure::Added {
-            "+"
-        } else {
-            ""
-        };
+        let is_added = case.figure != Figure::InAll;
+        let sign = if is_added { "+" } else { "" };
         let goal = case
             .goal_ns
             .map_or_else(String::new, |goal| format!("≤ {sign}{goal}"));
@@ -296,14 +415,14 @@ fn print_table(figures: &[f64; CASES.len()]) {
             Some(_) if is_missed(case, *figure) => "MISSED",
             Some(_) => "reached",
         };
-        let ns = if case.figure == Figure::Added {
+        let ns = if is_added {
             format!("{figure:+.1}")
         } else {
             format!("{figure:.1}")
         };
         println!("| {} | {ns} | {goal} | {verdict} |", case.name);
     }
-    println!("\n+: more than the C library's own, in the same round");
+    println!("\n+: more than the C library's own function, in the same round");
 }
 
 fn print_json(figures: &[f64; CASES.len()]) {
@@ -316,7 +435,7 @@ fn print_json(figures: &[f64; CASES.len()]) {
                 .map_or("null".to_owned(), |goal| goal.to_string());
             let figure_is = match case.figure {
                 Figure::InAll => "in all",
-                Figure::Added => "added",
+                Figure::AddedTo(_) => "added",
             };
             format!(
                 r#"{{"case":"{}","figure":"{figure_is}","ns":{figure:.1},"goal_ns":{goal}}}"#,
@@ -328,18 +447,22 @@ fn print_json(figures: &[f64; CASES.len()]) {
 }
 
 /// The C library's own definition, which the dynamic linker finds behind the program's.
-fn fsync_of_the_c_library() -> Fsync {
+///
+/// # Safety
+/// `F` is the type of a pointer to that function.
+unsafe fn of_the_c_library<F: Copy>(name: &CStr) -> F {
+    assert_eq!(size_of::<F>(), size_of::<*mut libc::c_void>());
     // SAFETY: the name is a C string.
-    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"fsync".as_ptr()) };
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     assert!(!found.is_null(), "the baseline needs a shared C library");
-    // SAFETY: the C library's `fsync` has this signature.
-    let found = unsafe { std::mem::transmute::<*mut libc::c_void, Fsync>(found) };
-    let hooked: Fsync = libc::fsync;
-    assert!(
-        !std::ptr::fn_addr_eq(found, hooked),
-        "the program's fsync is the C library's: nothing is hooked"
+    // SAFETY: the name is a C string.
+    let first = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    assert_ne!(
+        found, first,
+        "the program's {name:?} is the C library's: nothing is hooked"
     );
-    found
+    // SAFETY: of the same size; that it is such a pointer is the caller's promise.
+    unsafe { std::mem::transmute_copy(&found) }
 }
 
 fn tmpfs() -> &'static Path {

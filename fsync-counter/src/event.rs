@@ -1,11 +1,11 @@
-//! One sync, as it was seen: the lines that explain a count.
+//! One sync, or change of a directory entry, as it was seen: the lines that explain a count.
 
 use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Which function of the C library was called.
+/// What was called, by its name in the C library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -23,6 +23,11 @@ pub enum Operation {
     Syncfs,
     /// `sync`: every file system.
     Sync,
+    /// `rename`, `renameat` or `renameat2`: no sync, and seen only by a scope that notes entries
+    /// ([`Scope::with_entries`](crate::Scope::with_entries)). It has succeeded.
+    Rename,
+    /// `unlink`, `unlinkat`, `rmdir` or `remove`: as for [`Rename`](Operation::Rename).
+    Unlink,
 }
 
 impl Operation {
@@ -42,10 +47,19 @@ impl Operation {
             Self::SyncFileRange => "sync_file_range",
             Self::Syncfs => "syncfs",
             Self::Sync => "sync",
+            Self::Rename => "rename",
+            Self::Unlink => "unlink",
         }
     }
 
-    const ALL: [Self; 7] = [
+    /// Whether it is a sync, a weak one included, and not a change of a directory entry: those
+    /// are in no count and have no number for [`at_sync`](crate::FsyncCounter::at_sync).
+    #[must_use]
+    pub const fn is_sync(self) -> bool {
+        !matches!(self, Self::Rename | Self::Unlink)
+    }
+
+    const ALL: [Self; 9] = [
         Self::Fsync,
         Self::Fdatasync,
         Self::Msync,
@@ -53,6 +67,8 @@ impl Operation {
         Self::SyncFileRange,
         Self::Syncfs,
         Self::Sync,
+        Self::Rename,
+        Self::Unlink,
     ];
 
     pub(crate) fn to_code(self) -> u64 {
@@ -138,25 +154,24 @@ impl Outcome {
     }
 }
 
-/// One sync that a scope saw.
+/// One sync that a scope saw, or one change of a directory entry.
 ///
 /// Its `Display` is one line: number, operation, class, path, and how it ended where that is
 /// not plain success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// Position in the order in which they were attempted: among all syncs that any scope of this
+    /// Position in the order in which they were attempted: among all events that any scope of this
     /// process saw, in a kernel scope among its own, from 1.
     pub sequence: u64,
     /// The function called.
     pub operation: Operation,
-    /// The flags that `msync` and `sync_file_range` were called with; 0 for the others, which take
-    /// none.
+    /// The flags that `msync` and `sync_file_range` were called with; 0 for the others.
     pub flags: u32,
     /// What it was asked of.
     pub class: FileClass,
-    /// The path of that file where the kernel knows one; an unlinked file has its last path.
-    /// `None` also where a scope's room for paths was used up.
+    /// The path of that file where the kernel knows one; an unlinked file has its last path. Of a
+    /// rename it is the new name. `None` also where a scope's room for paths was used up.
     pub path: Option<PathBuf>,
     /// The kernel's id of the calling thread (`/proc/<process>/task/<thread>`).
     pub thread: u32,

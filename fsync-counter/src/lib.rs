@@ -43,20 +43,33 @@
 //! sync, and panics with the cure otherwise ([`check_linkage`]). What the crate can't prove is that
 //! a test binary which never names it has it: such a binary has nothing to count with either.
 //!
+//! # In which order
+//!
+//! [`Events::assert_order`] asserts that one file was synced before another, and, in a scope [with
+//! entries](Scope::with_entries), before a name was changed or removed. Its message is the events,
+//! each with the [`Step`] that it is.
+//!
 //! # What it does not see
 //!
 //! System calls that don't go through the C library (rustix in its default mode, inline assembly,
-//! io_uring), child processes, and durability by other means (`O_SYNC`, `O_DSYNC`, `RWF_DSYNC`).
-//! The page `docs/fsync-counting.md` lists callers one by one, made by a test.
+//! io_uring) and child processes. The page `docs/fsync-counting.md` lists callers one by one, made
+//! by a test.
+//!
+//! What is durable without a sync has no count, but is told ([`Observed::incomplete`]): files
+//! opened with `O_SYNC` or `O_DSYNC`, writes with `RWF_SYNC` or `RWF_DSYNC`, an io_uring that was
+//! set up.
 //!
 //! # What it changes in your process
 //!
-//! In a test binary that names it: `fsync`, `fdatasync`, `msync`, `sync_file_range`, `syncfs`,
-//! `sync` and `syscall` are this crate's. With no scope or stub open each costs a few
-//! nanoseconds more than the C library's and does the same, except that it is no point of thread
-//! cancellation. A hook preserves `errno`, takes no lock and allocates nothing. The first scope
-//! opens one descriptor, of `/proc/self/fd` (500 or higher, closed on `exec`), which stays open. A
-//! release build of your program does not contain any of it: this is a dev-dependency.
+//! In a test binary that names it, these are this crate's: `fsync`, `fdatasync`, `msync`,
+//! `sync_file_range`, `syncfs`, `sync`, `syscall`; `open`, `openat` and `pwritev2`, each with its
+//! relatives of other names; `rename`, `renameat`, `renameat2`, `unlink`, `unlinkat`, `rmdir` and
+//! `remove`. With no scope or stub open each costs at most a few nanoseconds more than the C
+//! library's and does the same, except that it is no point of thread cancellation and that a
+//! library of `LD_PRELOAD` is not asked. A hook preserves `errno`, takes no lock and allocates
+//! nothing. The first scope opens one descriptor, of `/proc/self/fd` (500 or higher, closed on
+//! `exec`), which stays open. A release build of your program does not contain any of it: this is
+//! a dev-dependency.
 //!
 //! # Platforms
 //!
@@ -80,6 +93,9 @@ mod hook;
 mod incomplete;
 mod kernel;
 mod linkage;
+mod notices;
+mod order;
+mod paths;
 mod registry;
 mod scope;
 mod stub;
@@ -92,6 +108,7 @@ pub use event::{Event, Events, FileClass, Operation, Outcome};
 pub use incomplete::Incomplete;
 pub use kernel::{KernelScope, KernelScopeUnavailable};
 pub use linkage::{HookError, check_linkage};
+pub use order::{OutOfOrder, Step};
 pub use scope::{FsyncCounter, Observed, Scope};
 pub use stub::{PathStubGuard, StubGuard, ThreadStubGuard, stub, stub_thread, stub_under};
 

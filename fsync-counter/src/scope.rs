@@ -32,7 +32,10 @@ use crate::watch::{Attribution, Watch};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a scope counts only in `observe`"]
-pub struct Scope(Reach);
+pub struct Scope {
+    reach: Reach,
+    notes_entries: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Reach {
@@ -45,13 +48,13 @@ impl Scope {
     /// The syncs that the calling thread issues itself; not those of threads it starts or of a
     /// runtime's pool.
     pub fn thread() -> Self {
-        Self(Reach::Thread)
+        Self::of(Reach::Thread)
     }
 
     /// The syncs of every thread of the process, those of tests that run at the same time
     /// included.
     pub fn process() -> Self {
-        Self(Reach::Process)
+        Self::of(Reach::Process)
     }
 
     /// The syncs of `path` and of everything below it, by whichever thread: right for thread
@@ -59,7 +62,46 @@ impl Scope {
     ///
     /// The path must exist when the scope opens, and is canonicalised then.
     pub fn under(path: impl AsRef<Path>) -> Self {
-        Self(Reach::Under(path.as_ref().to_path_buf()))
+        Self::of(Reach::Under(path.as_ref().to_path_buf()))
+    }
+
+    const fn of(reach: Reach) -> Self {
+        Self {
+            reach,
+            notes_entries: false,
+        }
+    }
+
+    /// The same scope, which also notes renames and removals of names (`unlink`, `rmdir`) among
+    /// its [events](Observed::events), for assertions on their
+    /// [order](crate::Events::assert_order). They are in no count.
+    ///
+    /// A path scope notes the entries at or below its path; a rename belongs where its new name
+    /// is. Each costs four system calls more, while such a scope is open.
+    ///
+    /// ```
+    /// # #[cfg(all(target_os = "linux", not(miri)))] {
+    /// use std::fs::{self, File};
+    /// use fsync_counter::{Scope, Step, SyncCounts};
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let path = |name| dir.path().join(name);
+    /// let saved = Scope::under(dir.path()).with_entries().observe(|| {
+    ///     File::create(path("new")).unwrap().sync_all().unwrap();
+    ///     fs::rename(path("new"), path("current")).unwrap();
+    ///     File::open(dir.path()).unwrap().sync_all().unwrap();
+    /// });
+    /// assert_eq!(saved.counts(), SyncCounts::new().files(1).dirs(1));
+    /// saved.events().assert_order([
+    ///     Step::file("new"),
+    ///     Step::renamed("current"),
+    ///     Step::dir(dir.path().canonicalize().unwrap()),
+    /// ]);
+    /// # }
+    /// ```
+    pub fn with_entries(mut self) -> Self {
+        self.notes_entries = true;
+        self
     }
 
     /// Runs `f` and counts. When `f` panics, the scope closes and the panic goes on.
@@ -70,7 +112,10 @@ impl Scope {
     /// can't be resolved.
     #[track_caller]
     pub fn observe<T>(&self, f: impl FnOnce() -> T) -> Observed<T> {
-        let counter = FsyncCounter::open(&self.0);
+        let counter = FsyncCounter::open(&self.reach);
+        if self.notes_entries {
+            counter.0.watch().note_entries();
+        }
         let value = f();
         Observed {
             value,
@@ -99,7 +144,8 @@ impl<T> Observed<T> {
         self.counts
     }
 
-    /// The syncs one by one.
+    /// The syncs one by one, and the changes of entries where the scope
+    /// [notes them](Scope::with_entries).
     #[must_use]
     pub fn events(&self) -> Events {
         self.events.clone()
@@ -172,6 +218,13 @@ impl FsyncCounter {
         Self(Registration::open(Watch::counting(attribution)))
     }
 
+    /// The same counter, which from now on also notes renames and removals of names among its
+    /// [events](FsyncCounter::events). See [`Scope::with_entries`].
+    pub fn with_entries(self) -> Self {
+        self.0.watch().note_entries();
+        self
+    }
+
     /// How many syncs of which class so far.
     #[must_use]
     pub fn counts(&self) -> SyncCounts {
@@ -196,7 +249,8 @@ impl FsyncCounter {
         self.counts().unknown
     }
 
-    /// The syncs so far, one by one.
+    /// The syncs so far, one by one, and the changes of entries where the scope
+    /// [notes them](FsyncCounter::with_entries).
     #[must_use]
     pub fn events(&self) -> Events {
         self.0.watch().events()
@@ -208,7 +262,7 @@ impl FsyncCounter {
         self.0.watch().incomplete()
     }
 
-    /// Starts over: no counts, no events, nothing armed.
+    /// Starts over: no counts, no events, nothing armed, nothing incomplete.
     pub fn reset(&self) {
         self.0.restart();
     }

@@ -1,4 +1,5 @@
-//! What one scope sees: whose syncs are its own, their counts and their events.
+//! What one scope sees: whose syncs are its own, their counts and their events; which directory
+//! entries changed, where it is asked to note that; and why it may have missed something.
 //!
 //! Everything here is written by hooks of several threads at once and read by the scope's owner,
 //! through atomics only. Nothing is overwritten: starting over is a fresh watch.
@@ -10,12 +11,13 @@ use crate::action::{Action, ArmedActions, Due};
 use crate::counts::SyncCounts;
 use crate::event::{Event, Events, FileClass, Operation, Outcome};
 use crate::incomplete::Incomplete;
+use crate::notices::{Notice, Notices};
+use crate::paths::{Kept, PathRoom};
 
 /// Events kept a scope; more are counted, not kept.
 const EVENTS_MAX: usize = 1024;
-/// Room for the paths of a scope's events, in words of eight bytes; each path begins a word.
+/// Room for the paths of a scope's events, in words of eight bytes.
 const PATH_WORDS_MAX: usize = 8 * 1024;
-const WORD_BYTES: usize = size_of::<u64>();
 
 /// Whose syncs a watch sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub(crate) enum Attribution {
     Path(PathBuf),
 }
 
-/// Where a sync belongs in the file system.
+/// Where something belongs in the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// At the sighting's path.
@@ -39,11 +41,12 @@ pub(crate) enum Place {
     Unplaced,
 }
 
-/// One sync, as a hook describes it to the watches.
+/// One sync or change of an entry, as a hook describes it to the watches.
 #[derive(Debug)]
 pub(crate) struct Sighting<'a> {
     pub(crate) sequence: u64,
     pub(crate) operation: Operation,
+    pub(crate) flags: u32,
     pub(crate) class: FileClass,
     pub(crate) place: Place,
     pub(crate) path: Option<&'a [u8]>,
@@ -98,7 +101,7 @@ impl Watch {
         Self {
             attribution: self.attribution.clone(),
             role: match self.role {
-                Role::Count(_) => Role::Count(Tally::default()),
+                Role::Count(ref tally) => Role::Count(tally.again()),
                 Role::Stub => Role::Stub,
             },
         }
@@ -116,6 +119,43 @@ impl Watch {
     pub(crate) fn after(&self, sequence: u64, noted: Noted, outcome: Outcome) {
         if let Role::Count(tally) = &self.role {
             tally.events.finish(sequence, noted, outcome);
+        }
+    }
+
+    /// From now on notes changes of directory entries too.
+    pub(crate) fn note_entries(&self) {
+        if let Role::Count(tally) = &self.role {
+            tally.notes_entries.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn notes_entries(&self) -> bool {
+        match &self.role {
+            Role::Count(tally) => tally.notes_entries.load(Ordering::Relaxed),
+            Role::Stub => false,
+        }
+    }
+
+    /// Notes a change of a directory entry that has succeeded. It is an event and nothing else: it
+    /// has no count and no number for [`ArmedActions`].
+    pub(crate) fn entry_changed(&self, sighting: &Sighting<'_>) {
+        let Role::Count(tally) = &self.role else {
+            return;
+        };
+        if self.notes_entries() && self.claim_on(sighting) != Claim::NotMine {
+            let noted = tally.events.start(sighting);
+            tally
+                .events
+                .finish(sighting.sequence, noted, Outcome::Succeeded);
+        }
+    }
+
+    /// Notes durability, or a way to it, that no sync call asked for.
+    pub(crate) fn notice(&self, notice: &Notice<'_>) {
+        if let Role::Count(tally) = &self.role {
+            if self.claim(notice.caller, notice.place, notice.path) != Claim::NotMine {
+                tally.notices.note(notice);
+            }
         }
     }
 
@@ -139,7 +179,10 @@ impl Watch {
     }
 
     pub(crate) fn incomplete(&self) -> Vec<Incomplete> {
-        Vec::new()
+        match &self.role {
+            Role::Count(tally) => tally.notices.read(),
+            Role::Stub => Vec::new(),
+        }
     }
 
     pub(crate) fn events(&self) -> Events {
@@ -164,10 +207,15 @@ impl Watch {
     }
 
     fn claim_on(&self, sighting: &Sighting<'_>) -> Claim {
+        self.claim(sighting.caller, sighting.place, sighting.path)
+    }
+
+    /// Whether what that thread does there is this watch's.
+    fn claim(&self, caller: u64, place: Place, path: Option<&[u8]>) -> Claim {
         let mine = match &self.attribution {
-            Attribution::Thread(key) => *key == sighting.caller,
+            Attribution::Thread(key) => *key == caller,
             Attribution::Process => true,
-            Attribution::Path(root) => match (sighting.place, sighting.path) {
+            Attribution::Path(root) => match (place, path) {
                 (Place::AtPath, Some(path)) => is_at_or_below(path, root),
                 (Place::Nowhere, _) => false,
                 (Place::Unplaced, _) | (Place::AtPath, None) => return Claim::CannotTell,
@@ -177,7 +225,7 @@ impl Watch {
     }
 }
 
-/// Whether a sync is a watch's own.
+/// Whether something is a watch's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Claim {
     Mine,
@@ -209,10 +257,20 @@ struct Tally {
     /// Syncs that were not weak, for [`ArmedActions`].
     numbered: AtomicU64,
     actions: ArmedActions,
+    notes_entries: AtomicBool,
     events: EventLog,
+    notices: Notices,
 }
 
 impl Tally {
+    /// The same before it saw anything.
+    fn again(&self) -> Self {
+        Self {
+            notes_entries: AtomicBool::new(self.notes_entries.load(Ordering::Relaxed)),
+            ..Self::default()
+        }
+    }
+
     fn before(&self, field: Field, sighting: &Sighting<'_>, run: impl FnMut(Due)) -> Noted {
         self.fields[field as usize].fetch_add(1, Ordering::Relaxed);
         let noted = self.events.start(sighting);
@@ -242,8 +300,7 @@ struct EventLog {
     /// Entries handed out, also beyond the end.
     taken: AtomicUsize,
     entries: Box<[Entry]>,
-    path_words_taken: AtomicUsize,
-    path_words: Box<[AtomicU64]>,
+    paths: PathRoom,
 }
 
 /// An event in atomics. `written` is stored last and read first (release, acquire), so that a
@@ -253,6 +310,7 @@ struct Entry {
     written: AtomicBool,
     sequence: AtomicU64,
     operation: AtomicU64,
+    flags: AtomicU32,
     class: AtomicI64,
     path_start: AtomicUsize,
     path_len: AtomicUsize,
@@ -266,8 +324,7 @@ impl Default for EventLog {
         Self {
             taken: AtomicUsize::new(0),
             entries: (0..EVENTS_MAX).map(|_| Entry::default()).collect(),
-            path_words_taken: AtomicUsize::new(0),
-            path_words: (0..PATH_WORDS_MAX).map(|_| AtomicU64::new(0)).collect(),
+            paths: PathRoom::of_words(PATH_WORDS_MAX),
         }
     }
 }
@@ -278,11 +335,14 @@ impl EventLog {
         let Some(entry) = self.entries.get(at) else {
             return Noted::Nowhere;
         };
-        let (start, len) = self.keep_path(sighting.path.unwrap_or_default());
+        let no_path = Kept { start: 0, len: 0 };
+        let kept = sighting.path.and_then(|path| self.paths.keep(path));
+        let Kept { start, len } = kept.unwrap_or(no_path);
         entry.sequence.store(sighting.sequence, Ordering::Relaxed);
         entry
             .operation
             .store(sighting.operation.to_code(), Ordering::Relaxed);
+        entry.flags.store(sighting.flags, Ordering::Relaxed);
         entry
             .class
             .store(class_to_code(sighting.class), Ordering::Relaxed);
@@ -295,22 +355,6 @@ impl EventLog {
             .store(Outcome::Pending.to_code(), Ordering::Relaxed);
         entry.written.store(true, Ordering::Release);
         Noted::At(at)
-    }
-
-    /// Copies a path into its room: its first word and its length in bytes, (0, 0) when it is
-    /// empty or does not fit.
-    fn keep_path(&self, path: &[u8]) -> (usize, usize) {
-        let words = path.len().div_ceil(WORD_BYTES);
-        let start = self.path_words_taken.fetch_add(words, Ordering::Relaxed);
-        let Some(room) = self.path_words.get(start..start.saturating_add(words)) else {
-            return (0, 0);
-        };
-        for (kept, bytes) in room.iter().zip(path.chunks(WORD_BYTES)) {
-            let mut word = [0; WORD_BYTES];
-            word[..bytes.len()].copy_from_slice(bytes);
-            kept.store(u64::from_ne_bytes(word), Ordering::Relaxed);
-        }
-        (start, path.len())
     }
 
     fn finish(&self, sequence: u64, noted: Noted, outcome: Outcome) {
@@ -340,11 +384,14 @@ impl EventLog {
                 sequence: entry.sequence.load(Ordering::Relaxed),
                 operation: Operation::from_code(entry.operation.load(Ordering::Relaxed)),
                 class: class_from_code(entry.class.load(Ordering::Relaxed)),
-                path: self.read_path(entry),
+                path: self.paths.read(Kept {
+                    start: entry.path_start.load(Ordering::Relaxed),
+                    len: entry.path_len.load(Ordering::Relaxed),
+                }),
                 thread: entry.thread.load(Ordering::Relaxed),
                 process: entry.process.load(Ordering::Relaxed),
                 outcome: Outcome::from_code(entry.outcome.load(Ordering::Relaxed)),
-                flags: 0,
+                flags: entry.flags.load(Ordering::Relaxed),
                 duration: None,
             })
             .collect();
@@ -353,19 +400,6 @@ impl EventLog {
             list,
             overflowed: taken.saturating_sub(self.entries.len()) as u64,
         }
-    }
-
-    fn read_path(&self, entry: &Entry) -> Option<PathBuf> {
-        let start = entry.path_start.load(Ordering::Relaxed);
-        let len = entry.path_len.load(Ordering::Relaxed);
-        let mut bytes: Vec<u8> = self
-            .path_words
-            .get(start..start + len.div_ceil(WORD_BYTES))?
-            .iter()
-            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
-            .collect();
-        bytes.truncate(len);
-        (!bytes.is_empty()).then(|| crate::hook::path_from_bytes(bytes))
     }
 }
 
@@ -399,6 +433,7 @@ mod tests {
         Sighting {
             sequence: 1,
             operation: Operation::Fsync,
+            flags: 0,
             class,
             place,
             path,
@@ -485,6 +520,72 @@ mod tests {
         // A position that belongs to another sync is left alone.
         watch.after(9, noted[0], Outcome::Succeeded);
         assert_eq!(ended(0), Outcome::Pending);
+    }
+
+    #[test]
+    fn an_entry_is_an_event_of_a_watch_that_notes_them_and_never_a_count() {
+        let entry = Sighting {
+            operation: Operation::Rename,
+            ..sighting(FileClass::File, Place::AtPath, Some(b"/a/b"))
+        };
+        let watch = Watch::counting(Attribution::Path("/a".into()));
+        watch.entry_changed(&entry);
+        assert!(watch.events().is_empty());
+        watch.note_entries();
+        for watch in [&watch, &watch.again()] {
+            watch.entry_changed(&entry);
+            watch.entry_changed(&Sighting {
+                path: Some(b"/b"),
+                ..entry
+            });
+            watch.before(
+                &sighting(FileClass::File, Place::AtPath, Some(b"/a/b")),
+                |_| (),
+            );
+            let operations: Vec<_> = watch.events().iter().map(|event| event.operation).collect();
+            assert_eq!(operations, [Operation::Rename, Operation::Fsync]);
+            assert_eq!(watch.events()[0].outcome, Outcome::Succeeded);
+            assert_eq!(watch.counts(), SyncCounts::new().files(1));
+        }
+        let stub = Watch::stubbing("/a".into());
+        stub.note_entries();
+        assert!(!stub.notes_entries());
+    }
+
+    #[test]
+    fn a_notice_is_of_those_whose_it_is_or_may_be() {
+        use crate::notices::NoticeKind;
+        let told = |attribution: Attribution, place, path| {
+            let watch = Watch::counting(attribution);
+            watch.notice(&Notice {
+                kind: NoticeKind::DurableOpen,
+                place,
+                path,
+                caller: 7,
+            });
+            assert_eq!(watch.again().incomplete(), []);
+            watch.incomplete().len()
+        };
+        let at: &[u8] = b"/a/b";
+        assert_eq!(told(Attribution::Thread(7), Place::AtPath, Some(at)), 1);
+        assert_eq!(told(Attribution::Thread(8), Place::AtPath, Some(at)), 0);
+        assert_eq!(told(Attribution::Process, Place::AtPath, Some(at)), 1);
+        assert_eq!(
+            told(Attribution::Path("/a".into()), Place::AtPath, Some(at)),
+            1
+        );
+        assert_eq!(
+            told(Attribution::Path("/b".into()), Place::AtPath, Some(at)),
+            0
+        );
+        assert_eq!(
+            told(Attribution::Path("/b".into()), Place::Unplaced, None),
+            1
+        );
+        assert_eq!(
+            told(Attribution::Path("/b".into()), Place::Nowhere, None),
+            0
+        );
     }
 
     #[test]

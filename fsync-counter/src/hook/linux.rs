@@ -1,4 +1,5 @@
-//! Linux: this crate's definitions of the C library's sync functions.
+//! Linux: this crate's definitions of the C library's sync functions. Those of `open` and its
+//! relatives are in `durable`, those of `rename` and `unlink` in `entries`.
 //!
 //! A test binary that names the crate defines `fsync` and its relatives itself. The linker
 //! resolves every call to them in the binary (the standard library's, a bundled C library's) to
@@ -14,6 +15,8 @@
 //! What the C library's functions do and these don't: being points of thread cancellation.
 
 mod descriptors;
+mod durable;
+mod entries;
 pub(crate) mod ids;
 mod path;
 pub(crate) mod place;
@@ -40,7 +43,7 @@ use raw::RawResult;
 
 /// How many guards stub the whole process.
 static PROCESS_STUBS: AtomicU32 = AtomicU32::new(0);
-/// The sequence of the latest sync that any watch saw.
+/// The sequence of the latest event that any watch saw.
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
 /// The key of the latest thread that asked for one.
 static THREAD_KEYS: AtomicU64 = AtomicU64::new(0);
@@ -120,6 +123,15 @@ impl Call {
         }
     }
 
+    /// The flags of those that take some, as `Event::flags` has them.
+    fn flags(self) -> u32 {
+        match self {
+            Self::Msync(_, _, bits) => flags(bits.into()),
+            Self::SyncFileRange(_, _, _, bits) => bits,
+            Self::Fsync(_) | Self::Fdatasync(_) | Self::Syncfs(_) | Self::Sync => 0,
+        }
+    }
+
     fn forward(self) -> RawResult {
         match self {
             Self::Fsync(fd) => raw::fsync(fd),
@@ -143,14 +155,23 @@ pub(crate) fn operation_of_msync(flags: c_int) -> Operation {
     }
 }
 
-/// The way of every intercepted call.
+/// Whether this thread is proving the linkage, so that the call is to have no effect.
+#[inline]
+fn witness() -> bool {
+    let is_proving = DIVERTED.get() & PROVING != 0;
+    if is_proving {
+        WITNESSED.set(WITNESSED.get() + 1);
+    }
+    is_proving
+}
+
+/// The way of every intercepted sync.
 #[inline]
 fn intercept(call: Call) -> c_int {
-    let diverted = DIVERTED.get();
-    if diverted & PROVING != 0 {
-        WITNESSED.set(WITNESSED.get() + 1);
+    if witness() {
         return 0;
     }
+    let diverted = DIVERTED.get();
     CALLS.set(CALLS.get() + 1);
     let result = if registry::any_open() {
         watched(call, diverted != 0)
@@ -169,10 +190,16 @@ fn forward(call: Call) -> RawResult {
     result
 }
 
-/// A result as the C library gives it: -1 and `errno` for a failure.
+/// The result of a sync as the C library gives it, which has no value to return.
 fn answer(result: RawResult) -> c_int {
+    int(value(result.map(|_| 0)))
+}
+
+/// A result as the C library gives it: -1 and `errno` for a failure.
+#[inline]
+fn value(result: RawResult) -> c_long {
     match result {
-        Ok(_) => 0,
+        Ok(value) => value,
         Err(errno) => {
             raw::set_errno(errno);
             -1
@@ -190,6 +217,7 @@ fn watched(call: Call, thread_is_stubbed: bool) -> RawResult {
     let sighting = Sighting {
         sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed) + 1,
         operation: call.operation(),
+        flags: call.flags(),
         class: placement.class,
         place: placement.place,
         path: placement.path(),
@@ -352,14 +380,15 @@ unsafe extern "C" fn syscall(
         libc::SYS_syncfs => Call::Syncfs(int(a)),
         libc::SYS_sync => Call::Sync,
         _ => {
+            let arguments = [a, b, c, d, e, f];
             // SAFETY: the caller vouches for the meaning of the call, as for the C library's.
-            return match unsafe { raw::system_call(number, [a, b, c, d, e, f]) } {
-                Ok(value) => value,
-                Err(errno) => {
-                    raw::set_errno(errno);
-                    -1
-                }
+            let forward = || unsafe { raw::system_call(number, arguments) };
+            let result = match entries::Change::by_call(number, arguments) {
+                Some(change) => change.watched(forward),
+                None => forward(),
             };
+            durable::note_call(number, arguments, result);
+            return value(result);
         }
     };
     c_long::from(intercept(call))
@@ -399,6 +428,8 @@ fn pointer(register: c_long) -> *mut c_void {
 /// the rest is proved.
 pub(crate) fn prove() -> Result<(), HookError> {
     const NO_FD: c_int = -1;
+    // Before the proof, in which a file can't be opened. The kernel refuses to sync a device.
+    let device = File::open("/dev/null");
     let _proving = Proving::start();
 
     // Through pointers that the compiler can't see through: it might otherwise put this module's
@@ -431,12 +462,13 @@ pub(crate) fn prove() -> Result<(), HookError> {
         black_box(system_call)(libc::SYS_fsync, NO_FD)
     })?;
 
-    // The standard library may live in a shared library of its own (`-C prefer-dynamic`). It is
-    // asked about a device, which the kernel refuses to sync.
-    if let Ok(device) = File::open("/dev/null") {
+    // The standard library may live in a shared library of its own (`-C prefer-dynamic`).
+    if let Ok(device) = &device {
         witnessed("fsync", || device.sync_all())?;
         witnessed("fdatasync", || device.sync_data())?;
     }
+    durable::prove()?;
+    entries::prove()?;
 
     let sync: unsafe extern "C" fn() = libc::sync;
     // SAFETY: takes nothing and may be called at any time.

@@ -1,9 +1,11 @@
 //! The C library's functions as C code calls them, with their answers as results.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 fn answered(answer: c_int) -> io::Result<()> {
     match answer {
@@ -73,6 +75,47 @@ pub(crate) fn close(fd: c_int) {
     // SAFETY: whoever calls this owns the descriptor, and does not use it again but to see it
     // refused.
     answered(unsafe { libc::close(fd) }).expect("an open descriptor closes");
+}
+
+/// Functions that the `libc` crate does not declare: glibc's for `_FORTIFY_SOURCE`.
+pub(crate) mod fortified {
+    use std::ffi::{c_char, c_int};
+
+    unsafe extern "C" {
+        pub(crate) fn __open_2(path: *const c_char, flags: c_int) -> c_int;
+        pub(crate) fn __open64_2(path: *const c_char, flags: c_int) -> c_int;
+        pub(crate) fn __openat_2(directory: c_int, path: *const c_char, flags: c_int) -> c_int;
+        pub(crate) fn __openat64_2(directory: c_int, path: *const c_char, flags: c_int) -> c_int;
+    }
+}
+
+pub(crate) fn path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).expect("a path without a zero byte")
+}
+
+/// Owns a descriptor that was just returned, or says why there is none.
+#[track_caller]
+pub(crate) fn opened(answer: impl TryInto<c_int>) -> File {
+    let fd = answer.try_into().unwrap_or(-1);
+    assert!(fd >= 0, "{}", io::Error::last_os_error());
+    // SAFETY: the caller has just been given it, and gives it away.
+    unsafe { File::from_raw_fd(fd) }
+}
+
+/// The C library's own function of that name, behind the hook.
+///
+/// # Safety
+/// `F` is the type of a pointer to that function.
+pub(crate) unsafe fn own<F: Copy>(name: &CStr) -> F {
+    assert_eq!(size_of::<F>(), size_of::<*mut c_void>());
+    // SAFETY: the name is a C string.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    // SAFETY: the name is a C string.
+    let hooked = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    assert!(!found.is_null(), "the C library has no {name:?}");
+    assert_ne!(found, hooked, "{name:?} is not hooked");
+    // SAFETY: of the same size; that it is such a pointer is the caller's promise.
+    unsafe { std::mem::transmute_copy(&found) }
 }
 
 pub(crate) fn errno() -> c_int {

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::process;
 use std::thread;
 
-use fsync_counter::{Action, FileClass, FsyncCounter, Operation, Outcome, stub_thread};
+use fsync_counter::{Action, FileClass, FsyncCounter, Operation, Outcome, Scope, stub_thread};
 use tempfile::tempdir;
 
 use crate::c_library as c;
@@ -93,6 +93,36 @@ fn a_sync_that_the_kernel_refused_says_so() {
     let counter = FsyncCounter::thread();
     null.sync_all().unwrap_err();
     assert_eq!(counter.events()[0].outcome, Outcome::Failed(libc::EINVAL));
+}
+
+#[test]
+fn an_event_has_the_flags_of_its_call() {
+    let file = tempfile::tempfile().unwrap();
+    let map = memmap2::MmapMut::map_anon(4096).unwrap();
+    let page = map.as_ptr().cast_mut().cast();
+    let seen = Scope::thread().observe(|| {
+        let both = libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        c::sync_file_range(file.as_raw_fd(), both).unwrap();
+        c::msync(page, 4096, libc::MS_SYNC | libc::MS_INVALIDATE).unwrap();
+        c::msync(page, 4096, libc::MS_ASYNC).unwrap();
+        c::msync(page, 4096, 0).unwrap();
+        c::fsync(file.as_raw_fd()).unwrap();
+    });
+    let told: Vec<_> = seen
+        .events()
+        .iter()
+        .map(|event| (event.operation, event.flags))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Operation::SyncFileRange, 6),
+            (Operation::Msync, 6),
+            (Operation::MsyncAsync, 1),
+            (Operation::MsyncAsync, 0),
+            (Operation::Fsync, 0),
+        ]
+    );
 }
 
 #[test]

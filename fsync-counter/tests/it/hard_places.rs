@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 
-use fsync_counter::{Action, FsyncCounter, Scope, SyncCounts, stub_under};
+use fsync_counter::{Action, FsyncCounter, Incomplete, Scope, SyncCounts, stub_under};
 use tempfile::tempdir;
 
 use crate::allocations;
@@ -82,6 +82,13 @@ fn close_and_open_scopes(dir: &Path, inherited: &mut [Option<FsyncCounter>]) {
     }
 }
 
+fn open_durably(path: &Path) {
+    let flags = libc::O_WRONLY | libc::O_DSYNC;
+    let path = c::path(path);
+    // SAFETY: the path is a C string.
+    drop(c::opened(unsafe { libc::open(path.as_ptr(), flags) }));
+}
+
 /// The child's descriptors and ids are its own, also where it has the numbers of its parent's.
 #[test]
 fn a_forked_child_is_seen_as_itself() {
@@ -105,6 +112,15 @@ fn a_forked_child_is_seen_as_itself() {
                 assert_eq!(events[1].process, std::process::id());
                 assert_eq!(events[1].thread, std::process::id());
             }
+            let renamed = root.join("renamed");
+            let by_entry = FsyncCounter::under(&root).with_entries();
+            std::fs::rename(root.join("child"), &renamed).unwrap();
+            open_durably(&renamed);
+            assert_eq!(by_entry.events()[0].path.as_ref(), Some(&renamed));
+            assert_eq!(by_entry.events()[0].process, std::process::id());
+            let path = Some(renamed.clone());
+            assert_eq!(by_path.incomplete(), [Incomplete::DurableOpen { path }]);
+            std::fs::rename(&renamed, root.join("child")).unwrap();
             // Also after a scope of its own.
             let again = Scope::under(&root).observe(|| file.sync_all().unwrap());
             assert_eq!(again.events()[0].path, Some(root.join("child")));
@@ -112,6 +128,7 @@ fn a_forked_child_is_seen_as_itself() {
         });
         assert_eq!(status, 0);
         assert_eq!(by_path.file_syncs(), 1);
+        assert_eq!(by_path.incomplete(), []);
     });
 }
 
@@ -279,4 +296,42 @@ fn a_hook_allocates_nothing() {
 
     drop(std::hint::black_box(Box::new(1)));
     assert_eq!(allocations::requests_of_this_thread(), before + 2);
+}
+
+#[test]
+fn what_is_noted_beside_syncs_allocates_nothing_either() {
+    let dir = tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let [old, new] = ["old", "new"].map(|name| c::path(&root.join(name)));
+    let create = libc::O_WRONLY | libc::O_CREAT | libc::O_DSYNC;
+    let parts = [std::io::IoSlice::new(b"text")];
+    let by_path = FsyncCounter::under(&root).with_entries();
+    let by_thread = FsyncCounter::thread().with_entries();
+
+    let before = allocations::requests_of_this_thread();
+    // Until both have no room left.
+    for _ in 0..600 {
+        // SAFETY: the path is a C string.
+        let file = c::opened(unsafe { libc::open(old.as_ptr(), create, 0o600) });
+        let (fd, parts) = (file.as_raw_fd(), parts.as_ptr().cast());
+        // SAFETY: an `IoSlice` has the layout of an `iovec`.
+        let written = unsafe { libc::pwritev2(fd, parts, 1, 0, libc::RWF_SYNC) };
+        // SAFETY: the paths are C strings.
+        let renamed = unsafe { libc::rename(old.as_ptr(), new.as_ptr()) };
+        // SAFETY: the path is a C string.
+        let removed = unsafe { libc::unlink(new.as_ptr()) };
+        assert_eq!((written, renamed, removed), (4, 0, 0));
+    }
+    assert_eq!(allocations::requests_of_this_thread(), before);
+
+    for counter in [by_path, by_thread] {
+        assert_eq!(counter.events().overflowed(), 1200 - 1024);
+        let path = || Some(root.join("old"));
+        let (opened, written) = (path(), path());
+        let told = [
+            Incomplete::DurableOpen { path: opened },
+            Incomplete::DurableWrite { path: written },
+        ];
+        assert_eq!(counter.incomplete(), told);
+    }
 }

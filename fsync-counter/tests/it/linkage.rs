@@ -81,6 +81,48 @@ fn the_proof_issues_no_sync() {
     }
 }
 
+/// Not only no sync: nothing is opened, written, renamed or removed, except that a device is opened
+/// for the standard library to sync. Everything between the two calls that mark the proof.
+#[test]
+fn the_proof_has_no_effect() {
+    const TEST: &str = "linkage::the_proof_has_no_effect";
+    if is_child(TEST) {
+        mark();
+        assert_eq!(check_linkage(), Ok(()));
+        mark();
+        return;
+    }
+    let calls = format!(
+        "getppid,%file,close,writev,pwritev,pwritev2,{}",
+        strace::SYNCS
+    );
+    let Some(lines) = strace::lines_of(TEST, &calls, &[]) else {
+        return;
+    };
+    let is_mark = |line: &&String| strace::call_in(line).as_deref() == Some("getppid");
+    let thread = |line: &str| line.split(' ').next().map(str::to_owned);
+    let marked = lines.iter().find(is_mark).map(|line| thread(line));
+    let marked = marked.expect("the marks are traced");
+    let of_the_thread = lines.iter().filter(|line| thread(line) == marked);
+    let proof: Vec<_> = of_the_thread
+        .skip_while(|line| !is_mark(line))
+        .skip(1)
+        .take_while(|line| !is_mark(line))
+        .collect();
+    let names: Vec<_> = proof
+        .iter()
+        .filter_map(|line| strace::call_in(line))
+        .collect();
+    assert_eq!(names, ["openat", "close"], "{proof:?}");
+    assert!(proof[0].contains("\"/dev/null\", O_RDONLY"), "{proof:?}");
+}
+
+/// A call that the standard library does not make.
+fn mark() {
+    // SAFETY: takes nothing.
+    unsafe { libc::getppid() };
+}
+
 /// That an empty answer from strace means something.
 #[test]
 fn strace_sees_a_sync() {

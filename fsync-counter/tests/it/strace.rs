@@ -8,6 +8,18 @@ use crate::alone::{assert_passed, child_under};
 /// The sync calls that reach the kernel while a child runs that test, by name; `None`, and a line
 /// that says so, where there is no strace or it is not allowed to trace.
 pub(crate) fn syncs_of(test: &str, environment: &[(&str, &str)]) -> Option<Vec<String>> {
+    let lines = lines_of(test, SYNCS, environment)?;
+    Some(lines.iter().filter_map(|line| call_in(line)).collect())
+}
+
+pub(crate) const SYNCS: &str = "fsync,fdatasync,msync,sync,syncfs,sync_file_range";
+
+/// strace's lines about these calls, each with the id of its thread first.
+pub(crate) fn lines_of(
+    test: &str,
+    calls: &str,
+    environment: &[(&str, &str)],
+) -> Option<Vec<String>> {
     if !can_trace() {
         eprintln!("SKIPPED: strace is not installed or may not trace here");
         return None;
@@ -15,16 +27,13 @@ pub(crate) fn syncs_of(test: &str, environment: &[(&str, &str)]) -> Option<Vec<S
     let dir = tempfile::tempdir().expect("a directory");
     let trace = dir.path().join("trace");
     let mut strace = Command::new("strace");
-    strace
-        .args(["-f", "-e"])
-        .arg("trace=fsync,fdatasync,msync,sync,syncfs,sync_file_range")
-        .arg("-o")
-        .arg(&trace);
+    strace.args(["-f", "-e"]).arg(format!("trace={calls}"));
+    strace.arg("-o").arg(&trace);
     let mut command = child_under(strace, test);
     command.envs(environment.iter().copied());
     assert_passed(&command.output().expect("strace starts"));
     let trace = fs::read_to_string(trace).expect("strace's output is text");
-    Some(trace.lines().filter_map(call_in).collect())
+    Some(trace.lines().map(str::to_owned).collect())
 }
 
 fn can_trace() -> bool {
@@ -36,7 +45,7 @@ fn can_trace() -> bool {
 
 /// The call that begins in a line such as `123  fsync(4</tmp/a>) = 0`. A call that another
 /// thread's interrupts has a second line, `123  <... fsync resumed>) = 0`.
-fn call_in(line: &str) -> Option<String> {
+pub(crate) fn call_in(line: &str) -> Option<String> {
     let (_process, rest) = line.split_once(' ')?;
     let (name, _) = rest.trim_start().split_once('(')?;
     let is_name = name

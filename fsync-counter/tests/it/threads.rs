@@ -1,11 +1,12 @@
 //! Counts that stay exact while many threads sync: runtimes, pools, tests in parallel.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Barrier, mpsc};
 use std::thread;
 
-use fsync_counter::{FsyncCounter, Scope, SyncCounts, stub_under};
+use fsync_counter::{FsyncCounter, Incomplete, Operation, Scope, SyncCounts, stub_under};
 use tempfile::tempdir;
 
 const THREADS: usize = 16;
@@ -138,4 +139,44 @@ fn sixteen_threads_each_count_their_own_directory_stubbed() {
     let dir = tempdir().unwrap();
     let _disk = stub_under(dir.path());
     count_in_parallel(dir.path(), 1_000);
+}
+
+/// Each thread its own directory and scope, while the others rename, remove and open theirs.
+#[test]
+fn sixteen_threads_each_note_their_own_entries_and_durable_files() {
+    let parent = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempdir())
+        .unwrap();
+    let start = Barrier::new(THREADS);
+    let count = || {
+        let dir = tempfile::tempdir_in(&parent).unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let [old, new] = ["old", "new"].map(|name| root.join(name));
+        start.wait();
+        for round in 0..100 {
+            let seen = Scope::under(&root).with_entries().observe(|| {
+                let mut options = File::options();
+                let options = options.write(true).create(true).truncate(true);
+                options.custom_flags(libc::O_DSYNC).open(&old).unwrap();
+                std::fs::rename(&old, &new).unwrap();
+                if round % 2 == 0 {
+                    std::fs::remove_file(&new).unwrap();
+                }
+            });
+            let told = seen.events();
+            let told: Vec<_> = told
+                .iter()
+                .map(|e| (e.operation, e.path.as_ref()))
+                .collect();
+            let all = [Operation::Rename, Operation::Unlink].map(|one| (one, Some(&new)));
+            assert_eq!(told, all[..2 - round % 2], "{}", seen.events());
+            let path = Some(old.clone());
+            assert_eq!(seen.incomplete(), [Incomplete::DurableOpen { path }]);
+        }
+    };
+    thread::scope(|threads| {
+        for _ in 0..THREADS {
+            threads.spawn(count);
+        }
+    });
 }

@@ -13,3 +13,4 @@ mod identity;
 mod support;
 mod sync_counts;
 mod sync_kills;
+mod sync_order;

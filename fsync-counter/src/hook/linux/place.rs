@@ -5,7 +5,7 @@
 
 use std::ffi::CStr;
 
-use libc::{c_int, c_void};
+use libc::{c_char, c_int, c_void};
 
 use super::path::Path;
 use super::{Call, raw};
@@ -52,6 +52,18 @@ impl Placement {
     pub(crate) fn path(&self) -> Option<&[u8]> {
         let path = self.path.as_bytes();
         (!path.is_empty()).then_some(path)
+    }
+
+    /// Finds what a name stands for, a symbolic link as such. The name is the caller's, and the
+    /// kernel's to read.
+    pub(super) fn find_entry(&mut self, directory: c_int, name: *const c_char, process: u32) {
+        match raw::open_to_ask(directory, name) {
+            Ok(fd) => {
+                self.find_descriptor(fd, process);
+                raw::close(fd);
+            }
+            Err(errno) => self.class = FileClass::Unknown(errno),
+        }
     }
 
     /// A descriptor of this process.

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use libc::{c_int, c_long, c_uint, c_void, off64_t, size_t};
+use libc::{c_char, c_int, c_long, c_uint, c_void, iovec, mode_t, off64_t, size_t};
 
 /// What the kernel answered: a value, or an `errno`.
 pub(crate) type RawResult = Result<c_long, c_int>;
@@ -137,6 +137,96 @@ pub(crate) fn sync() -> RawResult {
     unsafe { system_call(libc::SYS_sync, [0, 0, 0, 0, 0, FORWARDED]) }
 }
 
+/// Opens a file. A directory of `AT_FDCWD` is the current one.
+pub(crate) fn openat(
+    directory: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: mode_t,
+) -> RawResult {
+    let path = address(path.cast());
+    let arguments = [directory.into(), path, flags.into(), mode.into(), 0, 0];
+    // SAFETY: the kernel reads a string, refuses an address that is not readable, and changes no
+    // memory of this process.
+    unsafe { system_call(libc::SYS_openat, arguments) }
+}
+
+/// Writes at an offset, or where the descriptor stands for an offset of -1.
+pub(crate) fn pwritev2(
+    fd: c_int,
+    parts: *const iovec,
+    count: c_int,
+    offset: off64_t,
+    flags: c_int,
+) -> RawResult {
+    let parts = address(parts.cast());
+    // The offset has two halves where registers are narrower. Here the kernel ignores the second.
+    let arguments = [fd.into(), parts, count.into(), offset, 0, flags.into()];
+    // SAFETY: as for `openat`: it reads memory of this process and refuses what is not readable.
+    unsafe { system_call(libc::SYS_pwritev2, arguments) }
+}
+
+/// As `pwritev2` without flags and with an offset.
+pub(crate) fn pwritev(fd: c_int, parts: *const iovec, count: c_int, offset: off64_t) -> RawResult {
+    let parts = address(parts.cast());
+    let arguments = [fd.into(), parts, count.into(), offset, 0, 0];
+    // SAFETY: as for `pwritev2`.
+    unsafe { system_call(libc::SYS_pwritev, arguments) }
+}
+
+/// As `pwritev2` without flags, where the descriptor stands.
+pub(crate) fn writev(fd: c_int, parts: *const iovec, count: c_int) -> RawResult {
+    let parts = address(parts.cast());
+    // SAFETY: as for `pwritev2`.
+    unsafe { system_call(libc::SYS_writev, [fd.into(), parts, count.into(), 0, 0, 0]) }
+}
+
+pub(crate) fn renameat(
+    old_directory: c_int,
+    old: *const c_char,
+    new_directory: c_int,
+    new: *const c_char,
+) -> RawResult {
+    let [old, new] = [old, new].map(|path| address(path.cast()));
+    let arguments = [old_directory.into(), old, new_directory.into(), new, 0, 0];
+    // SAFETY: as for `openat`.
+    unsafe { system_call(libc::SYS_renameat, arguments) }
+}
+
+pub(crate) fn renameat2(
+    old_directory: c_int,
+    old: *const c_char,
+    new_directory: c_int,
+    new: *const c_char,
+    flags: c_uint,
+) -> RawResult {
+    let [old, new] = [old, new].map(|path| address(path.cast()));
+    let [old_directory, new_directory] = [old_directory, new_directory].map(c_long::from);
+    let arguments = [old_directory, old, new_directory, new, flags.into(), 0];
+    // SAFETY: as for `openat`.
+    unsafe { system_call(libc::SYS_renameat2, arguments) }
+}
+
+/// Removes a name; that of a directory with `AT_REMOVEDIR`.
+pub(crate) fn unlinkat(directory: c_int, path: *const c_char, flags: c_int) -> RawResult {
+    let path = address(path.cast());
+    // SAFETY: as for `openat`.
+    unsafe {
+        system_call(
+            libc::SYS_unlinkat,
+            [directory.into(), path, flags.into(), 0, 0, 0],
+        )
+    }
+}
+
+/// Opens what a name stands for, a symbolic link as such, only to ask about it: it can't be read
+/// or written through, and closing it lets go of no lock (`O_PATH`).
+pub(crate) fn open_to_ask(directory: c_int, path: *const c_char) -> Result<c_int, c_int> {
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let fd = openat(directory, path, flags, 0)?;
+    Ok(c_int::try_from(fd).unwrap_or(-1))
+}
+
 pub(crate) fn gettid() -> u32 {
     // SAFETY: takes no arguments and always succeeds.
     id(unsafe { system_call(libc::SYS_gettid, [0; 6]) })
@@ -227,16 +317,8 @@ pub(crate) fn read_link(
 
 /// Opens a file for reading, closed on `exec`.
 pub(crate) fn open_for_reading(path: &CStr) -> Result<c_int, c_int> {
-    let arguments = [
-        libc::AT_FDCWD.into(),
-        address(path.as_ptr().cast()),
-        (libc::O_RDONLY | libc::O_CLOEXEC).into(),
-        0,
-        0,
-        0,
-    ];
-    // SAFETY: the path is a C string.
-    let fd = unsafe { system_call(libc::SYS_openat, arguments) }?;
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    let fd = openat(libc::AT_FDCWD, path.as_ptr(), flags, 0)?;
     Ok(c_int::try_from(fd).unwrap_or(-1))
 }
 
@@ -247,6 +329,21 @@ pub(crate) fn read(fd: c_int, buffer: &mut [u8]) -> Result<usize, c_int> {
     // SAFETY: the kernel writes at most `buffer.len()` bytes to it.
     let read = unsafe { system_call(libc::SYS_read, arguments) }?;
     Ok(usize::try_from(read).unwrap_or(0))
+}
+
+/// Writes to the standard error, as far as it goes.
+#[cfg(target_env = "gnu")]
+pub(crate) fn write_to_stderr(text: &[u8]) {
+    let arguments = [
+        libc::STDERR_FILENO.into(),
+        address(text.as_ptr().cast()),
+        register(text.len()),
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel reads `text`, which is that long.
+    let _written_or_nobody_reads = unsafe { system_call(libc::SYS_write, arguments) };
 }
 
 /// Closes a descriptor that this crate opened.
