@@ -1,5 +1,6 @@
 //! Gates as a user's tests meet them.
 
+mod allocations;
 mod auto;
 mod busy;
 mod child;
