@@ -42,6 +42,7 @@
 //! | feature | counts | needs |
 //! |---|---|---|
 //! | `allocations` | what code asks of the allocator: `AllocationScope`, behind the global allocator `CountingAllocator` | nothing more |
+//! | `sqlite` | commits, rollbacks, rows and statements of a connection: `SqliteCounter` | rusqlite 0.41, Rust 1.89 |
 //!
 //! # Environment
 //!
@@ -75,7 +76,7 @@ mod bounds;
 mod budget;
 mod child;
 pub mod config;
-#[cfg(feature = "allocations")]
+#[cfg(any(feature = "allocations", feature = "sqlite"))]
 mod count_set;
 mod counts;
 mod gate;
@@ -86,6 +87,8 @@ mod message;
 mod multiplier;
 pub mod record;
 mod run;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod statistics;
 mod tmpfs;
 mod turn;
@@ -95,7 +98,7 @@ mod verdict;
 pub use allocations::{AllocationCounts, AllocationScope, CountingAllocator};
 pub use budget::{Budget, Class, FLOOR};
 pub use child::{command_output, command_status};
-#[cfg(feature = "allocations")]
+#[cfg(any(feature = "allocations", feature = "sqlite"))]
 pub use count_set::{CountsIter, Observed};
 pub use counts::constant_across;
 pub use gate::{CountGate, Gate, PreparedGate};
@@ -106,5 +109,7 @@ pub use measure::{
 pub use multiplier::{MULTIPLIER_ENV, Multiplier, MultiplierError};
 pub use record::Record;
 pub use run::{DIR_ENV, RUN_ID_ENV};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteCounter, SqliteCounts};
 pub use tmpfs::{TmpfsDir, tmpfs_dir};
 pub use verdict::{DENY_ENV, Verdict};

@@ -8,4 +8,5 @@ mod commands;
 mod counts;
 mod names;
 mod records;
+mod sqlite;
 mod walltime;
