@@ -31,7 +31,7 @@ lint: ## formatting, clippy with warnings denied, workflow files against GitHub'
 	@scripts/lint
 
 docs: ## the API documentation, with warnings denied
-	@RUSTDOCFLAGS="$${RUSTDOCFLAGS:-} -D warnings" cargo doc --workspace --no-deps
+	@RUSTDOCFLAGS="$${RUSTDOCFLAGS:-} -D warnings" cargo doc --workspace --no-deps --all-features
 
 clean-records: ## forget the records of earlier runs
 	@rm -rf target/perfbudget

@@ -26,7 +26,7 @@
 //!   it: of wall the time is taken out that the code waited for a CPU for others' sake, and only
 //!   what is proved to be its own doing, in three rounds, fails the test ([`Verdict`]).
 //! - **Tier 2**, counts: [`Gate::counts`] compares counts (syncs, rows, allocations) exactly, and
-//!   [`constant_across`] shows that they don't grow with N.
+//!   [`constant_across`] shows that they don't grow with N. The features below count.
 //! - [`trimmed_mean`] and its three relatives measure without a gate.
 //! - [`command_output`] and [`command_status`] run a command for a gate and use its own figures.
 //! - [`tmpfs_dir`] keeps a fixture's files in memory, so that a walltime gate measures the code.
@@ -34,6 +34,15 @@
 //! Name the tests `perf_…`, build them with optimisation and run them alone on the machine. In
 //! builds that can't be timed (debug, coverage, Miri, sanitizers) a walltime gate runs its
 //! operation once and says `not_measured`; count gates always count.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | counts | needs |
+//! |---|---|---|
+//! | `allocations` | what code asks of the allocator: `AllocationScope`, behind the global allocator `CountingAllocator` | nothing more |
+//! | `sqlite` | commits, rollbacks, rows and statements of a connection: `SqliteCounter` | rusqlite 0.41, Rust 1.89 |
 //!
 //! # Environment
 //!
@@ -50,7 +59,8 @@
 //! so that it gives no memory back inside the clock, and each round begins with one
 //! `malloc_trim`. A walltime gate holds a lock on `perfbudget.lock` in the directory for temporary
 //! files while it measures, so that the gates of a machine take turns, and on Linux keeps some
-//! files of `/proc` open. Nothing else: no thread, no signal handler, no global allocator.
+//! files of `/proc` open. Nothing else: no thread, no signal handler, and a global allocator only
+//! where a test binary declares `CountingAllocator` as its own.
 //!
 //! # When not to use it
 //!
@@ -58,12 +68,16 @@
 //! headroom, which every report states. To explore: a benchmark harness draws better pictures.
 
 mod accounting;
+#[cfg(feature = "allocations")]
+mod allocations;
 mod allocator;
 mod auto;
 mod bounds;
 mod budget;
 mod child;
 pub mod config;
+#[cfg(any(feature = "allocations", feature = "sqlite"))]
+mod count_set;
 mod counts;
 mod gate;
 mod host;
@@ -73,13 +87,19 @@ mod message;
 mod multiplier;
 pub mod record;
 mod run;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod statistics;
 mod tmpfs;
 mod turn;
 mod verdict;
 
+#[cfg(feature = "allocations")]
+pub use allocations::{AllocationCounts, AllocationScope, CountingAllocator};
 pub use budget::{Budget, Class, FLOOR};
 pub use child::{command_output, command_status};
+#[cfg(any(feature = "allocations", feature = "sqlite"))]
+pub use count_set::{CountsIter, Observed};
 pub use counts::constant_across;
 pub use gate::{CountGate, Gate, PreparedGate};
 pub use measure::{
@@ -89,5 +109,7 @@ pub use measure::{
 pub use multiplier::{MULTIPLIER_ENV, Multiplier, MultiplierError};
 pub use record::Record;
 pub use run::{DIR_ENV, RUN_ID_ENV};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteCounter, SqliteCounts};
 pub use tmpfs::{TmpfsDir, tmpfs_dir};
 pub use verdict::{DENY_ENV, Verdict};

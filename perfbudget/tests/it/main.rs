@@ -1,5 +1,6 @@
 //! Gates as a user's tests meet them.
 
+mod allocations;
 mod auto;
 mod busy;
 mod child;
@@ -7,4 +8,5 @@ mod commands;
 mod counts;
 mod names;
 mod records;
+mod sqlite;
 mod walltime;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use fsync_counter::{Observed, Scope, SyncCounts};
 use outbox::Drained;
-use perfbudget::{Budget, Gate, TmpfsDir, command_output, constant_across};
+use perfbudget::{
+    AllocationCounts, AllocationScope, Budget, Gate, TmpfsDir, command_output, constant_across,
+};
 
 use crate::fixture::{Fixture, PARENT, event};
 
@@ -75,6 +77,24 @@ fn perf_outbox_drain_syncs() {
             .exactly(TWO_AND_TWO, drain.counts());
         drain.counts()
     });
+}
+
+/// Four strings a turn, which the caller gets, and nothing else for each. What holds the records
+/// meanwhile doubles as it grows: their list is reallocated, and their table by child made anew.
+#[test]
+fn perf_outbox_drain_allocations() {
+    let _disk = fsync_counter::stub();
+    for (n, once_for_all, reallocations) in [(1, 10, 1), (25, 16, 4), (400, 24, 8)] {
+        let fixture = Fixture::in_memory(n);
+        let drain = AllocationScope::thread().observe(|| fixture.outbox.drain().expect("drained"));
+        assert_eq!(drain.value.len(), n);
+        Gate::counts("outbox/drain-allocations").exactly(
+            AllocationCounts::new()
+                .allocations(4 * n as u64 + once_for_all)
+                .reallocations(reallocations),
+            drain.counts().only(["allocations", "reallocations"]),
+        );
+    }
 }
 
 #[test]

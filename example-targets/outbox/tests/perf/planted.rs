@@ -4,6 +4,7 @@
 //! the code above it had the defect. `red.rs` runs the gates so, in processes of their own.
 
 use std::fs::File;
+use std::hint::black_box;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ pub(crate) enum Defect {
     SyncPerRecord,
     /// Directories are not synced.
     NoDirectorySync,
+    /// Every record is copied before it is written.
+    CopyPerRecord,
 }
 
 impl Defect {
@@ -32,6 +35,7 @@ impl Defect {
             Some("slow-drain") => Self::SlowDrain,
             Some("sync-per-record") => Self::SyncPerRecord,
             Some("no-directory-sync") => Self::NoDirectorySync,
+            Some("copy-per-record") => Self::CopyPerRecord,
             Some(other) => panic!("{PLANTED_ENV}: {other:?} is no defect"),
         }
     }
@@ -50,12 +54,15 @@ impl Disk for Defect {
 
     fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
         SystemDisk.write(file, bytes)?;
-        if *self == Self::SyncPerRecord {
-            for _record in bytes.split(|byte| *byte == b'\n').skip(1) {
-                SystemDisk.sync_file(file)?;
+        let records = || bytes.split(|byte| *byte == b'\n').skip(1);
+        match self {
+            Self::SyncPerRecord => records().try_for_each(|_| SystemDisk.sync_file(file)),
+            Self::CopyPerRecord => {
+                records().for_each(|record| drop(black_box(record.to_vec())));
+                Ok(())
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn sync_directory(&self, directory: &File) -> io::Result<()> {

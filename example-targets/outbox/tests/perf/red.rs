@@ -68,6 +68,10 @@ fn red_without_a_defect_is_green() {
     for (test, gate) in [
         ("gates::perf_outbox_drain_25", "outbox/drain-25"),
         ("gates::perf_outbox_drain_syncs", "outbox/drain-syncs"),
+        (
+            "gates::perf_outbox_drain_allocations",
+            "outbox/drain-allocations",
+        ),
     ] {
         let run = run_gate(test, gate, None);
         assert!(run.passed, "{}", run.text);
@@ -105,6 +109,24 @@ fn red_a_sync_per_record_is_named() {
             "once for each record instead of once for all",
             "files                2         7  5 more",
             "fsync file",
+        ],
+    );
+    assert_eq!(run.record.expect("a record").verdict, Verdict::Differs);
+}
+
+#[test]
+fn red_an_allocation_per_record_is_named() {
+    let run = run_gate(
+        "gates::perf_outbox_drain_allocations",
+        "outbox/drain-allocations",
+        Some("copy-per-record"),
+    );
+    assert_names(
+        &run,
+        &[
+            "gate outbox/drain-allocations does not do the work that its code says",
+            "once for each record instead of once for all",
+            "allocations           14        17  3 more",
         ],
     );
     assert_eq!(run.record.expect("a record").verdict, Verdict::Differs);
