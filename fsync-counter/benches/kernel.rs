@@ -93,6 +93,127 @@ fn time_getppid() -> f64 {
     })
 }
 
+/// The least that a watched sync can cost here: two threads, the kernel's own messages between
+/// them, and nothing else.
+mod bare {
+    use std::fs::File;
+    use std::os::fd::{FromRawFd, OwnedFd};
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread;
+
+    use libc::{c_long, sock_filter};
+
+    use super::{AsRawFd, time_syncs};
+
+    const fn step(code: u32, k: u32, if_false: u8) -> sock_filter {
+        #[expect(clippy::cast_possible_truncation, reason = "the codes have 8 bits")]
+        let code = code as u16;
+        sock_filter {
+            code,
+            jt: 0,
+            jf: if_false,
+            k,
+        }
+    }
+
+    /// Tells of `fsync`, from here on, on this thread.
+    fn install() -> OwnedFd {
+        let fsync = u32::try_from(libc::SYS_fsync).expect("a number");
+        let mut program = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, fsync, 1),
+            step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_USER_NOTIF, 0),
+            step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
+        ];
+        let program = libc::sock_fprog {
+            len: 4,
+            filter: program.as_mut_ptr(),
+        };
+        // SAFETY: sets a flag of this thread.
+        let set = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        assert_eq!(set, 0);
+        let flags =
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+        // SAFETY: the program outlives the call.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                flags,
+                &raw const program,
+            )
+        };
+        let fd = i32::try_from(fd).expect("a descriptor");
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: the kernel has just made it.
+        unsafe { OwnedFd::from_raw_fd(fd) }
+    }
+
+    /// Nanoseconds of a sync of the file.
+    pub(super) fn sync(file: &File) -> f64 {
+        exchange(|| time_syncs(file))
+    }
+
+    /// Nanoseconds of a thread that begins with a filter, and ends.
+    pub(super) fn thread() -> f64 {
+        super::time(20, || {
+            thread::spawn(|| drop(install())).join().expect("it ends")
+        })
+    }
+
+    fn exchange(f: impl FnOnce() -> f64 + Send) -> f64 {
+        let (send, receive) = channel();
+        thread::scope(|scope| {
+            let watched = scope.spawn(move || watched(&send, f));
+            let listener = receive.recv().expect("a listener");
+            loop {
+                // SAFETY: all zeros is a value of it.
+                let mut told: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+                let place = (&raw mut told).addr();
+                if control(&listener, libc::SECCOMP_IOCTL_NOTIF_RECV, place) != 0 {
+                    continue;
+                }
+                let answer = libc::seccomp_notif_resp {
+                    id: told.id,
+                    val: 0,
+                    error: 0,
+                    flags: 1, // SECCOMP_USER_NOTIF_FLAG_CONTINUE
+                };
+                let place = (&raw const answer).addr();
+                control(&listener, libc::SECCOMP_IOCTL_NOTIF_SEND, place);
+                // The last one is of no descriptor.
+                if told.data.args[0] & 0xffff_ffff == 0xffff_ffff {
+                    break;
+                }
+            }
+            watched.join().expect("it ends")
+        })
+    }
+
+    fn watched(send: &Sender<OwnedFd>, f: impl FnOnce() -> f64) -> f64 {
+        send.send(install()).expect("somebody waits");
+        let ns = f();
+        // SAFETY: no descriptor has this number.
+        unsafe { libc::syscall(libc::SYS_fsync, -1) };
+        ns
+    }
+
+    fn control(listener: &OwnedFd, request: libc::Ioctl, place: usize) -> c_long {
+        let fd = listener.as_raw_fd();
+        // SAFETY: the place is of what the request reads or writes, and outlives the call.
+        unsafe { libc::syscall(libc::SYS_ioctl, fd, request, place) }
+    }
+
+    /// Nanoseconds of `getppid` under a filter that lets everything pass.
+    pub(super) fn getppid() -> f64 {
+        let watched = || {
+            let _listener = install();
+            super::time_getppid()
+        };
+        thread::spawn(watched).join().expect("it ends")
+    }
+}
+
 struct Case {
     name: &'static str,
     /// Nanoseconds; `None` where it can't be measured.
@@ -106,8 +227,11 @@ const STRACE: usize = 4;
 const EMPTY: usize = 6;
 const PLAIN_CALL: usize = 7;
 const WATCHED_CALL: usize = 8;
+const BARE_SYNC: usize = 9;
+const BARE_THREAD: usize = 10;
+const BARE_CALL: usize = 11;
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 12] = [
     Case {
         name: "a sync, not watched",
         measure: |setup| Some(time_syncs(&setup.file)),
@@ -181,6 +305,18 @@ const CASES: [Case; 9] = [
         name: "`getppid`, watched",
         measure: |setup| Some(setup.scope.observe(time_getppid).value),
     },
+    Case {
+        name: "the bare exchange of a sync: two threads, the kernel's messages, nothing else",
+        measure: |setup| Some(bare::sync(&setup.file)),
+    },
+    Case {
+        name: "a bare thread that puts a filter of four instructions on itself, and ends",
+        measure: |_| Some(bare::thread()),
+    },
+    Case {
+        name: "`getppid` under that filter",
+        measure: |_| Some(bare::getppid()),
+    },
 ];
 
 /// A figure that has a goal.
@@ -192,7 +328,7 @@ struct Goal {
     unit: &'static str,
 }
 
-const GOALS: [Goal; 6] = [
+const GOALS: [Goal; 10] = [
     Goal {
         name: "counted only, in all",
         goal: "≤ 5 µs",
@@ -234,6 +370,34 @@ const GOALS: [Goal; 6] = [
         figure: |round| Some(round[WATCHED_CALL]? / round[PLAIN_CALL]?),
         is_reached: |ratio| ratio <= 1.05,
         unit: " ×",
+    },
+    Goal {
+        name: "another system call, watched ÷ under the bare filter",
+        goal: "≤ 1.05 ×",
+        figure: |round| Some(round[WATCHED_CALL]? / round[BARE_CALL]?),
+        is_reached: |ratio| ratio <= 1.05,
+        unit: " ×",
+    },
+    Goal {
+        name: "counted only − the bare exchange",
+        goal: "",
+        figure: |round| Some((round[COUNTED]? - round[BARE_SYNC]?) / 1e3),
+        is_reached: |_| true,
+        unit: " µs",
+    },
+    Goal {
+        name: "classified − the bare exchange",
+        goal: "",
+        figure: |round| Some((round[CLASSIFIED]? - round[BARE_SYNC]?) / 1e3),
+        is_reached: |_| true,
+        unit: " µs",
+    },
+    Goal {
+        name: "an empty scope − the bare thread",
+        goal: "",
+        figure: |round| Some((round[EMPTY]? - round[BARE_THREAD]?) / 1e3),
+        is_reached: |_| true,
+        unit: " µs",
     },
 ];
 

@@ -383,7 +383,9 @@ impl<'a> Supervisor<'a> {
                 _ => Ready::Call,
             };
         }
-        let task = Task::new(told.thread, self.tables_differ);
+        // The watched thread keeps its number while it lives; that of another may be a child's now.
+        let is_own = told.thread == self.watched || interface::is_own_thread(told.thread);
+        let task = Task::new(told.thread, is_own, self.tables_differ);
         let process = self.process_of(task);
         if self.is_done && !self.options.to_the_last {
             _ = answers.let_go_on(told.id);
@@ -459,13 +461,14 @@ impl<'a> Supervisor<'a> {
             outcome: Outcome::NotSeen,
             duration: None,
         };
-        let placement = match (operation, fd) {
-            _ if !self.options.classify => None,
-            (_, Some(fd)) => Some(task.find_descriptor(fd)),
-            (Operation::Sync, None) => None,
-            (_, None) => Some(task.find_mapping(told.data.args[0])),
-        };
-        if let Some(placement) = placement {
+        if self.options.classify {
+            // In its place from the beginning: it has room for a path.
+            let mut placement = Placement::default();
+            match (operation, fd) {
+                (_, Some(fd)) => task.find_descriptor(fd, &mut placement),
+                (Operation::Sync, None) => {}
+                (_, None) => task.find_mapping(told.data.args[0], &mut placement),
+            }
             event.path = path_of(&placement);
             if operation != Operation::Syncfs {
                 event.class = placement.class;
@@ -503,17 +506,23 @@ impl<'a> Supervisor<'a> {
                     0 => libc::AT_FDCWD,
                     at => filter::int_argument(data, at - 1),
                 };
-                Some(Incomplete::DurableOpen {
+                let flags = u64::from(filter::bits_argument(data, path + 1));
+                filter::is_durable_open(flags).then(|| Incomplete::DurableOpen {
                     path: task.path_argument(directory, data.args[path]),
                 })
             }
-            Call::Openat2 => task
-                .may_have_bits(data.args[2], filter::DURABLE_OPEN)
-                .then(|| Incomplete::DurableOpen {
-                    path: task.path_argument(filter::int_argument(data, 0), data.args[1]),
-                }),
+            Call::Openat2 => {
+                // Flags that can't be read may be these.
+                let flags = task.word_at(data.args[2]);
+                flags
+                    .is_none_or(filter::is_durable_open)
+                    .then(|| Incomplete::DurableOpen {
+                        path: task.path_argument(filter::int_argument(data, 0), data.args[1]),
+                    })
+            }
             Call::Write => {
-                let placement = task.find_descriptor(filter::int_argument(data, 0));
+                let mut placement = Placement::default();
+                task.find_descriptor(filter::int_argument(data, 0), &mut placement);
                 Some(Incomplete::DurableWrite {
                     path: path_of(&placement),
                 })

@@ -56,8 +56,9 @@ impl Rule {
 struct Convention {
     /// `AUDIT_ARCH_…` of `linux/audit.h`.
     architecture: u32,
-    /// Bits of the number that are no part of it.
-    ignored: u32,
+    /// A bit that stands for another width of pointers and is no part of the number; calls that have
+    /// it are all told, as they are rare.
+    width: Option<u32>,
     rules: &'static [Rule],
 }
 
@@ -65,7 +66,14 @@ const O_DSYNC: u32 = libc::O_DSYNC as u32;
 /// What `O_SYNC` has beyond `O_DSYNC`, `__O_SYNC` of `asm-generic/fcntl.h`.
 const O_SYNC_ONLY: u32 = libc::O_SYNC as u32 & !O_DSYNC;
 /// Flags of `open` that make every write durable.
-pub(super) const DURABLE_OPEN: u32 = O_DSYNC | O_SYNC_ONLY;
+const DURABLE_OPEN: u32 = O_DSYNC | O_SYNC_ONLY;
+
+/// Whether a file that is opened with these flags is written durably: not if it is opened to read
+/// only, or only to be asked about.
+pub(super) fn is_durable_open(flags: u64) -> bool {
+    let has = |bits: i32| u32::try_from(bits).is_ok_and(|bits| flags & u64::from(bits) != 0);
+    flags & u64::from(DURABLE_OPEN) != 0 && has(libc::O_WRONLY | libc::O_RDWR) && !has(libc::O_PATH)
+}
 const DURABLE_WRITE: u32 = (libc::RWF_DSYNC | libc::RWF_SYNC) as u32;
 const CLONE_FILES: u32 = libc::CLONE_FILES as u32;
 const CLOSE_RANGE_UNSHARE: u32 = libc::CLOSE_RANGE_UNSHARE;
@@ -117,7 +125,7 @@ const CONVENTIONS: [Convention; 2] = [
     Convention {
         architecture: 0xc000_003e,
         // `__X32_SYSCALL_BIT`: the same calls with short pointers.
-        ignored: 0x4000_0000,
+        width: Some(0x4000_0000),
         rules: rules! {
             fsync libc::SYS_fsync, fdatasync libc::SYS_fdatasync, syncfs libc::SYS_syncfs,
             sync_file_range libc::SYS_sync_file_range => 3, msync libc::SYS_msync,
@@ -130,7 +138,7 @@ const CONVENTIONS: [Convention; 2] = [
     // 32-bit programs: `arch/x86/entry/syscalls/syscall_32.tbl`.
     Convention {
         architecture: 0x4000_0003,
-        ignored: 0,
+        width: None,
         rules: rules! {
             fsync 118, fdatasync 148, syncfs 344, sync_file_range 314 => 5, msync 144, sync 36,
             openat 295, openat2 437, pwritev2 379, io_uring_setup 425, io_setup 245,
@@ -143,7 +151,7 @@ const CONVENTIONS: [Convention; 2] = [
 const CONVENTIONS: [Convention; 2] = [
     Convention {
         architecture: 0xc000_00b7,
-        ignored: 0,
+        width: None,
         rules: rules! {
             fsync libc::SYS_fsync, fdatasync libc::SYS_fdatasync, syncfs libc::SYS_syncfs,
             sync_file_range libc::SYS_sync_file_range => 3, msync libc::SYS_msync,
@@ -156,7 +164,7 @@ const CONVENTIONS: [Convention; 2] = [
     // 32-bit programs: `arch/arm/tools/syscall.tbl`; `sync_file_range2` has its flags second.
     Convention {
         architecture: 0x4000_0028,
-        ignored: 0,
+        width: None,
         rules: rules! {
             fsync 118, fdatasync 148, syncfs 373, sync_file_range 341 => 1, msync 144, sync 36,
             openat 322, openat2 437, pwritev2 393, io_uring_setup 425, io_setup 243,
@@ -176,8 +184,8 @@ fn low_half(argument: usize) -> u32 {
 }
 
 const LOAD: u16 = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
-const AND: u16 = code(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K);
 const IF_EQUAL: u16 = code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
+const IF_AT_LEAST: u16 = code(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K);
 const IF_ANY_BIT: u16 = code(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K);
 const RETURN: u16 = code(libc::BPF_RET | libc::BPF_K);
 
@@ -219,24 +227,47 @@ pub(super) fn program() -> Vec<sock_filter> {
 impl Convention {
     /// The instructions for its calls; the last one returns.
     fn block(&self) -> Vec<sock_filter> {
+        let mut rules: Vec<&Rule> = self.rules.iter().collect();
+        rules.sort_unstable_by_key(|rule| rule.number);
         let mut block = vec![statement(LOAD, NUMBER)];
-        if self.ignored != 0 {
-            block.push(statement(AND, !self.ignored));
-        }
-        for rule in self.rules {
-            match rule.when {
-                None => block.extend([jump(IF_EQUAL, rule.word(), 0, 1), TELL]),
-                Some((argument, bits)) => block.extend([
-                    jump(IF_EQUAL, rule.word(), 0, 4),
-                    statement(LOAD, low_half(argument)),
-                    jump(IF_ANY_BIT, bits, 0, 1),
-                    TELL,
-                    ALLOW,
-                ]),
-            }
-        }
-        block.push(ALLOW);
+        block.extend(search(&rules, self.width));
         block
+    }
+}
+
+/// Finds the rule for a number by halves. When a filter is installed, the kernel walks it once for
+/// every number that there is: short ways are what makes a scope quick to open.
+fn search(rules: &[&Rule], width: Option<u32>) -> Vec<sock_filter> {
+    if let [] | [_] = rules {
+        let mut found: Vec<_> = rules.iter().flat_map(|rule| rule.instructions()).collect();
+        if let Some(width) = width {
+            found.extend([jump(IF_AT_LEAST, width, 0, 1), TELL]);
+        }
+        found.push(ALLOW);
+        return found;
+    }
+    let (lower, upper) = rules.split_at(rules.len() / 2);
+    let (below, above) = (search(lower, None), search(upper, width));
+    let past = u8::try_from(below.len()).expect("a half is shorter than a jump");
+    let mut found = vec![jump(IF_AT_LEAST, upper[0].word(), past, 0)];
+    found.extend(below);
+    found.extend(above);
+    found
+}
+
+impl Rule {
+    /// Returns for its number, and goes on behind them for any other.
+    fn instructions(&self) -> Vec<sock_filter> {
+        match self.when {
+            None => vec![jump(IF_EQUAL, self.word(), 0, 1), TELL],
+            Some((argument, bits)) => vec![
+                jump(IF_EQUAL, self.word(), 0, 4),
+                statement(LOAD, low_half(argument)),
+                jump(IF_ANY_BIT, bits, 0, 1),
+                TELL,
+                ALLOW,
+            ],
+        }
     }
 }
 
@@ -245,7 +276,7 @@ pub(super) fn call_of(data: &libc::seccomp_data) -> Option<Call> {
     let convention = CONVENTIONS
         .iter()
         .find(|convention| convention.architecture == data.arch)?;
-    let number = number_of(data) & !convention.ignored;
+    let number = number_of(data) & !convention.width.unwrap_or(0);
     let rule = convention.rules.iter().find(|rule| rule.word() == number)?;
     Some(rule.call)
 }
@@ -285,8 +316,8 @@ mod tests {
             let skip = |condition| usize::from(if condition { step.jt } else { step.jf });
             match step.code {
                 LOAD => accumulator = word(step.k),
-                AND => accumulator &= step.k,
                 IF_EQUAL => at += skip(accumulator == step.k),
+                IF_AT_LEAST => at += skip(accumulator >= step.k),
                 IF_ANY_BIT => at += skip(accumulator & step.k != 0),
                 RETURN => return step.k,
                 code => panic!("unknown instruction {code}"),
@@ -358,6 +389,20 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn only_what_is_written_is_durable() {
+        for (flags, durable) in [
+            (libc::O_WRONLY | libc::O_DSYNC, true),
+            (libc::O_RDWR | libc::O_SYNC, true),
+            (libc::O_RDWR, false),
+            (libc::O_RDONLY | libc::O_SYNC, false),
+            (libc::O_RDWR | libc::O_SYNC | libc::O_PATH, false),
+        ] {
+            let flags = u64::try_from(flags).expect("no sign");
+            assert_eq!(is_durable_open(flags), durable, "{flags:o}");
+        }
     }
 
     #[test]

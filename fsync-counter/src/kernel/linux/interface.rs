@@ -257,7 +257,8 @@ impl Drop for Listener {
 
 /// Whether a thread of this process still exists.
 pub(super) fn is_own_thread(thread: u32) -> bool {
-    let arguments = [std::process::id(), thread].map(c_long::from);
+    let process = crate::hook::ids::thread_and_process().1;
+    let arguments = [process, thread].map(c_long::from);
     let arguments = [arguments[0], arguments[1], 0, 0, 0, 0];
     // SAFETY: no signal is sent; the kernel only looks whether it could be.
     unsafe { raw::system_call(libc::SYS_tgkill, arguments) }.is_ok()

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use libc::c_int;
 
-use super::interface::{is_own_thread, read_memory};
+use super::interface::read_memory;
 use crate::hook::place::Placement;
 use crate::kernel::origin::Origin;
 
@@ -31,8 +31,7 @@ pub(super) struct Task {
 impl Task {
     /// The task with this number. `tables_differ` says that threads of this process may have
     /// tables of descriptors of their own.
-    pub(super) fn new(thread: u32, tables_differ: bool) -> Self {
-        let is_own = is_own_thread(thread);
+    pub(super) fn new(thread: u32, is_own: bool, tables_differ: bool) -> Self {
         Self {
             thread,
             is_own,
@@ -40,23 +39,21 @@ impl Task {
         }
     }
 
-    pub(super) fn find_descriptor(&self, fd: c_int) -> Placement {
-        let mut placement = Placement::default();
+    /// Finds what a descriptor of it refers to.
+    pub(super) fn find_descriptor(&self, fd: c_int, placement: &mut Placement) {
         if self.shares_descriptors {
-            placement.find_descriptor(fd, std::process::id());
+            placement.find_descriptor(fd, crate::hook::ids::thread_and_process().1);
         } else if let Ok(link) = CString::new(format!("/proc/{}/fd/{fd}", self.thread)) {
             placement.find_linked(&link);
         }
-        placement
     }
 
-    pub(super) fn find_mapping(&self, address: u64) -> Placement {
-        let mut placement = Placement::default();
+    /// Finds what is mapped at an address of it.
+    pub(super) fn find_mapping(&self, address: u64, placement: &mut Placement) {
         let address = std::ptr::without_provenance_mut(usize::try_from(address).unwrap_or(0));
         if let Ok(maps) = CString::new(format!("/proc/{}/maps", self.thread)) {
             placement.find_mapping(&maps, address);
         }
-        placement
     }
 
     /// The path that a call was given: its text, below the directory that a descriptor or the task
@@ -96,12 +93,12 @@ impl Task {
         }
     }
 
-    /// Whether a number in the task's memory has one of these bits; also when it can't be read.
-    pub(super) fn may_have_bits(&self, address: u64, bits: u32) -> bool {
+    /// A number in the task's memory; `None` where it may not be read.
+    pub(super) fn word_at(&self, address: u64) -> Option<u64> {
         let mut word = [0; 8];
         match read_memory(self.thread, address, &mut word) {
-            Ok(8) => u64::from_ne_bytes(word) & u64::from(bits) != 0,
-            _ => true,
+            Ok(8) => Some(u64::from_ne_bytes(word)),
+            _ => None,
         }
     }
 
@@ -181,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_path_is_read_from_memory_across_pages_and_refused_where_there_is_none() {
-        let task = Task::new(crate::hook::raw::gettid(), false);
+        let task = Task::new(crate::hook::raw::gettid(), true, false);
         for len in [1, 100, 3000, 4000] {
             let path = CString::new(format!("/{}", "p".repeat(len))).expect("no zeros");
             let read = task.path_argument(libc::AT_FDCWD, path.as_ptr().addr() as u64);
@@ -192,6 +189,9 @@ mod tests {
         let read = task.path_argument(libc::AT_FDCWD, name.as_ptr().addr() as u64);
         assert_eq!(read, Some(here.join("a/b")));
         assert_eq!(task.path_argument(libc::AT_FDCWD, 8), None);
-        assert!(task.may_have_bits(8, 1), "what can't be read may have them");
+        let number = 0x1234_5678_9abc_def0_u64;
+        let place = (&raw const number).addr() as u64;
+        assert_eq!(task.word_at(place), Some(number));
+        assert_eq!(task.word_at(8), None);
     }
 }
