@@ -32,6 +32,7 @@
 //! | [`Scope::under`] a path | any thread's syncs of that path and below | tests run in parallel, the code has a thread pool or a runtime |
 //! | [`Scope::thread`] | the calling thread's | the code syncs on its own thread |
 //! | [`Scope::process`] | every thread's | the test is alone in its process (cargo-nextest) |
+//! | [`KernelScope`] | whatever a closure starts, threads and child processes, by whatever means | the code has raw system calls, children, other languages |
 //!
 //! [`FsyncCounter`] is the same as a guard, and acts [at the n-th sync](FsyncCounter::at_sync):
 //! kill the process there, fail it, delay it. [`stub`], [`stub_thread`] and [`stub_under`] answer
@@ -51,9 +52,10 @@
 //!
 //! # What it does not see
 //!
-//! System calls that don't go through the C library (rustix in its default mode, inline assembly,
-//! io_uring) and child processes. The page `docs/fsync-counting.md` lists callers one by one, made
-//! by a test.
+//! The hook: system calls that don't go through the C library (rustix in its default mode, inline
+//! assembly) and child processes. The page `docs/fsync-counting.md` lists callers one by one, made
+//! by a test; [`audit`] says of your own code whom it misses. A [`KernelScope`] sees them. Neither
+//! sees a sync through an io_uring.
 //!
 //! What is durable without a sync has no count, but is told ([`Observed::incomplete`]): files
 //! opened with `O_SYNC` or `O_DSYNC`, writes with `RWF_SYNC` or `RWF_DSYNC`, an io_uring that was
