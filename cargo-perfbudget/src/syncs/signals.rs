@@ -50,7 +50,13 @@ fn on_signal(session: &Session, signal: i32) {
     use fsync_counter::Incomplete;
     use rustix::process::{Pid, Signal, kill_process};
 
-    let phase = *session.phase();
+    // One that comes while the command is being started is for the command, too.
+    let started = session
+        .changed
+        .wait_while(session.phase(), |phase| matches!(phase, Phase::Starting));
+    let Ok(phase) = started.map(|phase| *phase) else {
+        return;
+    };
     match phase {
         Phase::Running(process) if signal == signal_hook::consts::SIGTERM => {
             let process = i32::try_from(process).ok().and_then(Pid::from_raw);

@@ -19,7 +19,7 @@ mod hands;
 mod interface;
 mod task;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use libc::c_int;
 
@@ -49,8 +50,9 @@ use task::Task;
 const DONE: i64 = 0x6673_796e_6364_6f6e;
 
 /// How long the supervisor waits, when the closure has returned, before it looks whether the watched
-/// thread is still there, milliseconds. Only where something outlives it is this waited for.
-const LOOK_AGAIN: c_int = 5;
+/// thread is still there. Only where something outlives it is this waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const LOOK_AGAIN_MS: c_int = 5;
 
 /// Puts the filter on the calling thread, with as few rights given up as the kernel allows.
 fn install(is_exact: bool) -> Result<Listener, Errno> {
@@ -128,6 +130,7 @@ pub(super) fn watch<T: Send>(
     tell: &mut dyn FnMut(Told),
 ) -> Result<thread::Result<T>, KernelScopeUnavailable> {
     crate::hook::prepare();
+    let noting = Noting::begin();
     let (send, receive) = mpsc::sync_channel(1);
     thread::scope(|scope| {
         let watched = named_like_this_one()
@@ -135,7 +138,7 @@ pub(super) fn watch<T: Send>(
             .map_err(no_thread)?;
         let installed = receive.recv().unwrap_or(Err(libc::EFAULT));
         let (listener, thread) = installed.map_err(refused)?;
-        let panic = Supervisor::new(options, listener, thread, tell).supervise();
+        let panic = Supervisor::new(options, listener, thread, noting, tell).supervise();
         let outcome = watched.join().and_then(|ran| match ran {
             Some(outcome) => outcome,
             None => Err(Box::new("the watched thread did not run the closure")),
@@ -179,15 +182,22 @@ fn run_watched<T>(
 /// The watched thread's last word. When nobody listens it fails, and nothing is synced.
 fn say_done() {
     let arguments = [-1, 0, 0, 0, 0, DONE];
-    // SAFETY: no descriptor has this number: nothing is touched.
-    let _nobody_may_listen = unsafe { raw::system_call(libc::SYS_fsync, arguments) };
+    let said = || {
+        // SAFETY: no descriptor has this number: nothing is touched.
+        unsafe { raw::system_call(libc::SYS_fsync, arguments) }
+    };
+    // A signal may come before it was heard.
+    while said() == Err(libc::EINTR) {}
 }
 
-/// Threads of this process that some open kernel scope covers, and how many scopes are open.
+/// Threads of this process that kernel scopes cover, and how many scopes are open.
 #[derive(Default)]
 struct Covered {
     scopes: usize,
-    threads: HashSet<u32>,
+    /// Counts the scopes that have begun and ended: a time.
+    now: u64,
+    /// When the scope that covers it ended; `None` while it is open.
+    threads: HashMap<u32, Option<u64>>,
 }
 
 fn covered() -> MutexGuard<'static, Covered> {
@@ -200,6 +210,8 @@ fn covered() -> MutexGuard<'static, Covered> {
 
 /// While it lives, the hook notes which threads sync.
 struct Noting {
+    /// When it began, by [`Covered::now`].
+    began: u64,
     before: Vec<(u32, u64)>,
     without_room: u64,
 }
@@ -212,8 +224,10 @@ impl Noting {
         }
         noted_threads::begin(covered.scopes == 0);
         covered.scopes += 1;
+        covered.now += 1;
         let (before, without_room) = noted_threads::noted();
         Self {
+            began: covered.now,
             before,
             without_room,
         }
@@ -229,7 +243,12 @@ impl Noting {
         for (thread, n) in now {
             let before = self.before.iter().find(|(other, _)| *other == thread);
             let more = n - before.map_or(0, |(_, n)| *n);
-            if more > 0 && !covered.threads.contains(&thread) {
+            // One that outlived an earlier scope is no other's.
+            let is_covered = covered
+                .threads
+                .get(&thread)
+                .is_some_and(|ended| ended.is_none_or(|ended| ended > self.began));
+            if more > 0 && !is_covered {
                 syncs += more;
                 threads.push(name_of(thread));
             }
@@ -242,6 +261,16 @@ impl Drop for Noting {
     fn drop(&mut self) {
         covered().scopes -= 1;
         noted_threads::end();
+    }
+}
+
+/// The threads of a scope that has ended are covered no more.
+fn uncover(threads: impl Iterator<Item = u32>) {
+    let mut covered = covered();
+    covered.now += 1;
+    let now = covered.now;
+    for thread in threads {
+        covered.threads.insert(thread, Some(now));
     }
 }
 
@@ -266,6 +295,8 @@ struct Supervisor<'a> {
     noting: Noting,
     /// The closure has returned.
     is_done: bool,
+    /// Something synced after that, uncounted.
+    has_let_go: bool,
     sequence: u64,
     /// Some watched thread has its own table of descriptors.
     tables_differ: bool,
@@ -278,6 +309,7 @@ impl<'a> Supervisor<'a> {
         options: Options,
         listener: Listener,
         watched: u32,
+        noting: Noting,
         tell: &'a mut dyn FnMut(Told),
     ) -> Self {
         listener.wake_here();
@@ -287,8 +319,9 @@ impl<'a> Supervisor<'a> {
             watched,
             tell,
             panic: None,
-            noting: Noting::begin(),
+            noting,
             is_done: false,
+            has_let_go: false,
             sequence: 0,
             tables_differ: false,
             known: HashMap::new(),
@@ -303,12 +336,13 @@ impl<'a> Supervisor<'a> {
         }
         let mut hands = Hands::new(self.listener.answers());
         let mut was_gone = false;
+        let mut looked = Instant::now();
         let mut outlived = false;
         loop {
             // Until the closure has returned, which the watched thread says, there is nothing to wait
             // for but what is told; asking first whether something is would only take time.
             let mut ready = if self.is_done {
-                self.listener.wait(LOOK_AGAIN)
+                self.listener.wait(LOOK_AGAIN_MS)
             } else {
                 Ready::Call
             };
@@ -316,21 +350,23 @@ impl<'a> Supervisor<'a> {
                 ready = self.take(&mut hands);
             }
             match ready {
-                Ready::Call => {}
+                Ready::Call | Ready::Nothing => {}
                 Ready::HungUp => break,
                 Ready::Closed => {
                     self.tell(Told::Incomplete(Incomplete::DescriptorClosed));
                     break;
                 }
-                Ready::Nothing => {
-                    let is_gone = !interface::is_own_thread(self.watched);
-                    // Once more: a thread is gone a moment before its filter is.
-                    if is_gone && was_gone && !self.options.to_the_last {
-                        outlived = true;
-                        break;
-                    }
-                    was_gone = is_gone;
+            }
+            // By the clock: what outlives the closure may sync all the time.
+            if self.is_done && !self.options.to_the_last && looked.elapsed() >= LOOK_AGAIN {
+                let is_gone = !interface::is_own_thread(self.watched);
+                // Once more: a thread is gone a moment before its filter is.
+                if is_gone && was_gone {
+                    outlived = true;
+                    break;
                 }
+                was_gone = is_gone;
+                looked = Instant::now();
             }
             while let Some(finished) = hands.finished() {
                 self.tell(Told::Sync(finished));
@@ -339,7 +375,7 @@ impl<'a> Supervisor<'a> {
         for finished in hands.finish() {
             self.tell(Told::Sync(finished));
         }
-        if outlived {
+        if outlived || self.has_let_go {
             self.tell(Told::Incomplete(Incomplete::Outlived));
         }
         if check_linkage().is_ok() {
@@ -347,6 +383,13 @@ impl<'a> Supervisor<'a> {
                 self.tell(Told::Incomplete(others));
             }
         }
+        let own = std::process::id();
+        let known = self.known.iter();
+        uncover(
+            known
+                .filter(|(_, process)| **process == own)
+                .map(|(thread, _)| *thread),
+        );
         let Self {
             listener, panic, ..
         } = self;
@@ -388,6 +431,7 @@ impl<'a> Supervisor<'a> {
         let task = Task::new(told.thread, is_own, self.tables_differ);
         let process = self.process_of(task);
         if self.is_done && !self.options.to_the_last {
+            self.has_let_go |= filter::is_sync(&told.data);
             _ = answers.let_go_on(told.id);
             return Ready::Call;
         }
@@ -396,18 +440,18 @@ impl<'a> Supervisor<'a> {
                 let fd = filter::int_argument(&told.data, 0);
                 let flags = flags.map_or(0, |at| filter::bits_argument(&told.data, at));
                 let seen = self.seen(&told, task, process, operation, flags, Some(fd));
-                self.answer_sync(hands, told.id, Some(fd), seen);
+                self.answer_sync(hands, told.id, Some(fd), task, seen);
             }
             Some(Call::Msync) => {
                 let flags = filter::bits_argument(&told.data, 2);
                 let operation =
                     crate::hook::operation_of_msync(filter::int_argument(&told.data, 2));
                 let seen = self.seen(&told, task, process, operation, flags, None);
-                self.answer_sync(hands, told.id, None, seen);
+                self.answer_sync(hands, told.id, None, task, seen);
             }
             Some(Call::Sync) => {
                 let seen = self.seen(&told, task, process, Operation::Sync, 0, None);
-                self.answer_sync(hands, told.id, None, seen);
+                self.answer_sync(hands, told.id, None, task, seen);
             }
             Some(other) => {
                 let reason = self.reason(&told, task, other);
@@ -430,7 +474,7 @@ impl<'a> Supervisor<'a> {
             return *process;
         }
         let process = if task.is_own() {
-            covered().threads.insert(task.thread);
+            covered().threads.insert(task.thread, None);
             std::process::id()
         } else {
             task::process_of(task.thread).unwrap_or(task.thread)
@@ -485,9 +529,22 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Lets a sync go on, or has it issued; it counts when that was possible.
-    fn answer_sync(&mut self, hands: &mut Hands, id: u64, fd: Option<c_int>, mut seen: Seen) {
+    fn answer_sync(
+        &mut self,
+        hands: &mut Hands,
+        id: u64,
+        fd: Option<c_int>,
+        task: Task,
+        mut seen: Seen,
+    ) {
         if self.options.timed {
-            match hands.give(Job { id, fd, seen }) {
+            let is_own = task.shares_descriptors();
+            match hands.give(Job {
+                id,
+                fd,
+                is_own,
+                seen,
+            }) {
                 None => return,
                 Some(job) => seen = job.seen,
             }
@@ -550,9 +607,6 @@ fn care_for(mut listener: Listener) {
             match listener.wait(-1) {
                 Ready::Call => {
                     if let Ok(told) = listener.receive() {
-                        if interface::is_own_thread(told.thread) {
-                            covered().threads.insert(told.thread);
-                        }
                         _ = listener.answers().let_go_on(told.id);
                     }
                 }

@@ -72,8 +72,8 @@ impl KernelScope {
         })
     }
 
-    /// Has the syncs issued by this process on behalf of the watched ones, through a copy of their
-    /// descriptor, so that [`Event::outcome`] and [`Event::duration`] are known. `msync`, which is
+    /// Has the syncs issued by this process on behalf of the watched ones, for child processes
+    /// through a copy of their descriptor, so that [`Event::outcome`] and [`Event::duration`] are known. `msync`, which is
     /// about another process's memory, is left to its caller, as is a sync whose descriptor may
     /// not be copied.
     ///
@@ -103,10 +103,11 @@ impl KernelScope {
         self.observe_each(f, |_| ())
     }
 
-    /// As [`observe`](Self::observe), with each event as soon as it is complete: for programs that
-    /// sync more often than the 65,536 times that are kept.
+    /// As [`observe`](Self::observe), with each event: for programs that sync more often than the
+    /// 65,536 times that are kept.
     ///
-    /// `each` runs on the calling thread, while the one that synced waits: keep it short.
+    /// `each` runs on the calling thread, between the syncs: keep it short, the next sync waits for
+    /// it. With [`timed`](Self::timed) an event comes when the next call is told, or at the end.
     ///
     /// # Panics
     /// As `observe`; and a panic of `each` goes on in the caller when `f` has returned.

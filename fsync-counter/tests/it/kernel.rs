@@ -451,6 +451,105 @@ fn a_thread_that_outlives_the_scope_goes_on() {
     }
 }
 
+/// It ends before the scope has noticed that it outlives the closure.
+#[test]
+fn what_syncs_right_after_the_closure_is_said() {
+    struct SyncsAtTheEnd(File);
+    impl Drop for SyncsAtTheEnd {
+        fn drop(&mut self) {
+            self.0.sync_all().unwrap();
+        }
+    }
+    thread_local! {
+        static AT_THE_END: std::cell::RefCell<Option<SyncsAtTheEnd>> =
+            const { std::cell::RefCell::new(None) };
+    }
+    let dir = tempdir().unwrap();
+    let file = new_file(&dir);
+    let seen = kernel_scope().observe(move || {
+        file.sync_all().unwrap();
+        AT_THE_END.set(Some(SyncsAtTheEnd(file)));
+    });
+    assert_eq!(seen.counts(), SyncCounts::new().files(1));
+    assert_eq!(said(&seen), [Incomplete::Outlived]);
+}
+
+/// What outlives the closure and syncs all the time does not keep the scope open.
+#[test]
+fn a_busy_thread_that_outlives_the_scope_does_not_hold_it() {
+    let dir = tempfile::tempdir_in(memory()).unwrap();
+    let file = new_file(&dir);
+    let over = std::sync::Arc::new(AtomicBool::new(false));
+    let ends = over.clone();
+    let seen = kernel_scope().observe(move || {
+        thread::spawn(move || {
+            while !ends.load(Ordering::SeqCst) {
+                file.sync_all().unwrap();
+            }
+        })
+    });
+    over.store(true, Ordering::SeqCst);
+    seen.value.join().unwrap();
+}
+
+/// A pool that an earlier scope has seen begin is covered by that one, which is over.
+#[test]
+fn threads_of_an_earlier_scope_are_said() {
+    alone("kernel::threads_of_an_earlier_scope_are_said", || {
+        let dir = tempdir().unwrap();
+        let file = std::sync::Arc::new(new_file(&dir));
+        let (jobs, work) = mpsc::channel::<()>();
+        let (done, finished) = mpsc::channel();
+        let syncing = file.clone();
+        let first = kernel_scope().observe(move || {
+            file.sync_all().unwrap();
+            thread::Builder::new()
+                .name("pool".to_owned())
+                .spawn(move || {
+                    for () in work {
+                        syncing.sync_all().unwrap();
+                        done.send(()).unwrap();
+                    }
+                })
+                .unwrap()
+        });
+        assert_eq!(first.incomplete(), [Incomplete::Outlived]);
+        let asked = jobs.clone();
+        let second = kernel_scope().observe(move || {
+            asked.send(()).unwrap();
+            finished.recv().unwrap();
+        });
+        assert_eq!(second.counts(), SyncCounts::new());
+        let said = Incomplete::OtherThreads {
+            syncs: 1,
+            threads: vec!["pool".to_owned()],
+        };
+        assert_eq!(second.incomplete(), [said]);
+        drop(jobs);
+        first.value.join().unwrap();
+    });
+}
+
+#[test]
+fn a_process_that_may_open_few_descriptors_has_a_scope() {
+    alone(
+        "kernel::a_process_that_may_open_few_descriptors_has_a_scope",
+        || {
+            let few = libc::rlimit {
+                rlim_cur: 64,
+                rlim_max: 64,
+            };
+            // SAFETY: the limit outlives the call.
+            let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const few) };
+            assert_eq!(set, 0);
+            let dir = tempdir().unwrap();
+            let file = new_file(&dir);
+            let seen = kernel_scope().observe(|| file.sync_all().unwrap());
+            assert_eq!(seen.counts(), SyncCounts::new().files(1));
+        },
+    );
+}
+
 #[test]
 fn to_the_last_waits_for_what_outlives_the_closure() {
     let dir = tempdir().unwrap();
@@ -751,7 +850,7 @@ fn timed_syncs_have_their_results_and_times() {
         [
             Outcome::Succeeded,
             Outcome::Failed(libc::EINVAL),
-            Outcome::NotSeen, // no descriptor to copy
+            Outcome::Failed(libc::EBADF),
             Outcome::Succeeded,
             Outcome::NotSeen, // another's memory
         ],
@@ -762,6 +861,38 @@ fn timed_syncs_have_their_results_and_times() {
         assert!(event.duration.unwrap_or_default() < whole);
     }
     assert_eq!(seen.counts().total(), 5);
+}
+
+/// A record lock of the process is gone when any of its descriptors of the file is closed.
+#[test]
+fn timed_syncs_let_go_of_no_lock() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("file");
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .unwrap();
+    let lock = |file: &File| {
+        // SAFETY: all zeros is a value of it: a lock of the whole file.
+        let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+        lock.l_type = libc::c_short::try_from(libc::F_WRLCK).unwrap();
+        // SAFETY: the lock is described by a struct that outlives the call.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) }
+    };
+    assert_eq!(lock(&file), 0);
+    let seen = kernel_scope().timed().observe(|| {
+        file.sync_all().unwrap();
+        file.sync_data().unwrap();
+    });
+    assert!(
+        seen.events()
+            .iter()
+            .all(|event| event.outcome == Outcome::Succeeded)
+    );
+    let is_free = in_fork(|| assert_eq!(lock(&file), -1, "the lock is the parent's"));
+    assert_eq!(is_free, 0);
 }
 
 /// Syncs that are issued on behalf of others don't wait for each other.

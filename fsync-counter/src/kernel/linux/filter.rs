@@ -271,6 +271,14 @@ impl Rule {
     }
 }
 
+/// Whether a notification is about a sync.
+pub(super) fn is_sync(data: &libc::seccomp_data) -> bool {
+    matches!(
+        call_of(data),
+        Some(Call::Descriptor { .. } | Call::Msync | Call::Sync)
+    )
+}
+
 /// What a notification is about.
 pub(super) fn call_of(data: &libc::seccomp_data) -> Option<Call> {
     let convention = CONVENTIONS

@@ -23,6 +23,8 @@ use crate::kernel::Seen;
 pub(super) struct Job {
     pub(super) id: u64,
     pub(super) fd: Option<c_int>,
+    /// Whether the descriptor is one of this thread's own.
+    pub(super) is_own: bool,
     pub(super) seen: Seen,
 }
 
@@ -132,17 +134,27 @@ impl Hands {
 
 /// Syncs, and answers the one who waits for it; `None` when nobody does any more.
 fn issue(job: Job, answers: Answers) -> Option<Seen> {
-    let Job { id, fd, mut seen } = job;
-    let copied = fd.map(|fd| Copied::of(seen.event.thread, fd)).transpose();
+    let Job {
+        id,
+        fd,
+        is_own,
+        mut seen,
+    } = job;
+    // Of a descriptor of this process no copy: to close one would let go of the process's locks on
+    // that file (`fcntl(2)`, advisory record locks).
+    let copied = fd
+        .filter(|_| !is_own)
+        .map(|fd| Copied::of(seen.event.thread, fd))
+        .transpose();
     let Ok(copied) = copied else {
         // It may not be copied, or is none: its caller has the kernel tell.
         return answers.let_go_on(id).is_ok().then_some(seen);
     };
     let start = Instant::now();
-    let result = match (seen.event.operation, &copied) {
-        (Operation::Fsync, Some(copied)) => raw::fsync(copied.fd()),
-        (Operation::Fdatasync, Some(copied)) => raw::fdatasync(copied.fd()),
-        (Operation::Syncfs, Some(copied)) => raw::syncfs(copied.fd()),
+    let result = match (seen.event.operation, copied.as_ref().map(Copied::fd).or(fd)) {
+        (Operation::Fsync, Some(fd)) => raw::fsync(fd),
+        (Operation::Fdatasync, Some(fd)) => raw::fdatasync(fd),
+        (Operation::Syncfs, Some(fd)) => raw::syncfs(fd),
         _ => raw::sync(),
     };
     seen.event.duration = Some(start.elapsed());

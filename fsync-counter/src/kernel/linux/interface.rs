@@ -130,13 +130,18 @@ impl Listener {
         ];
         // SAFETY: the kernel writes three numbers to where there is room for them.
         let known = unsafe { raw::system_call(libc::SYS_seccomp, arguments) };
-        // SAFETY: copies a descriptor that is this function's own.
-        let fd = unsafe { libc::fcntl(low, libc::F_DUPFD_CLOEXEC, FD_MIN) };
-        let error = raw::errno();
+        // A process may be allowed fewer.
+        let copied = [FD_MIN, FD_MIN / 4, FD_MIN / 16, 0]
+            .into_iter()
+            .map(|least| {
+                // SAFETY: copies a descriptor that is this function's own.
+                unsafe { libc::fcntl(low, libc::F_DUPFD_CLOEXEC, least) }
+            })
+            .find(|fd| *fd >= 0);
         raw::close(low);
-        if fd < 0 {
-            return Err(error);
-        }
+        let Some(fd) = copied else {
+            return Err(libc::EMFILE);
+        };
         let size = usize::from(sizes.seccomp_notif).max(size_of::<libc::seccomp_notif>());
         let listener = Self {
             answers: Answers(fd),

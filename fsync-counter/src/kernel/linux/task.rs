@@ -102,6 +102,10 @@ impl Task {
         }
     }
 
+    pub(super) fn shares_descriptors(&self) -> bool {
+        self.shares_descriptors
+    }
+
     pub(super) fn is_own(&self) -> bool {
         self.is_own
     }
