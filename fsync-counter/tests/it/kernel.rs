@@ -496,6 +496,16 @@ fn a_busy_thread_that_outlives_the_scope_does_not_hold_it() {
 #[test]
 fn threads_of_an_earlier_scope_are_said() {
     alone("kernel::threads_of_an_earlier_scope_are_said", || {
+        // Another scope is open all the time: what is remembered of scopes is not begun anew.
+        let (close, closed) = mpsc::channel::<()>();
+        let (opened, open) = mpsc::channel();
+        let beside = thread::spawn(move || {
+            kernel_scope().observe(move || {
+                opened.send(()).unwrap();
+                closed.recv().unwrap();
+            })
+        });
+        open.recv().unwrap();
         let dir = tempdir().unwrap();
         let file = std::sync::Arc::new(new_file(&dir));
         let (jobs, work) = mpsc::channel::<()>();
@@ -526,6 +536,8 @@ fn threads_of_an_earlier_scope_are_said() {
         };
         assert_eq!(second.incomplete(), [said]);
         drop(jobs);
+        close.send(()).unwrap();
+        _ = beside.join().unwrap();
         first.value.join().unwrap();
     });
 }
