@@ -511,9 +511,10 @@ fn threads_of_an_earlier_scope_are_said() {
         let (jobs, work) = mpsc::channel::<()>();
         let (done, finished) = mpsc::channel();
         let syncing = file.clone();
+        let (ask, answered) = (jobs.clone(), finished);
         let first = kernel_scope().observe(move || {
             file.sync_all().unwrap();
-            thread::Builder::new()
+            let pool = thread::Builder::new()
                 .name("pool".to_owned())
                 .spawn(move || {
                     for () in work {
@@ -521,9 +522,14 @@ fn threads_of_an_earlier_scope_are_said() {
                         done.send(()).unwrap();
                     }
                 })
-                .unwrap()
+                .unwrap();
+            ask.send(()).unwrap();
+            answered.recv().unwrap();
+            (pool, answered)
         });
+        assert_eq!(first.counts(), SyncCounts::new().files(2));
         assert_eq!(first.incomplete(), [Incomplete::Outlived]);
+        let (pool, finished) = first.value;
         let asked = jobs.clone();
         let second = kernel_scope().observe(move || {
             asked.send(()).unwrap();
@@ -538,7 +544,7 @@ fn threads_of_an_earlier_scope_are_said() {
         drop(jobs);
         close.send(()).unwrap();
         _ = beside.join().unwrap();
-        first.value.join().unwrap();
+        pool.join().unwrap();
     });
 }
 
