@@ -262,7 +262,13 @@ fn introduction(text: &mut String, results: &Results) -> fmt::Result {
             "\n**The machine was not idle** when this began: {load:.1} tasks ran."
         )?;
     }
-    for again in &results.again {
+    for (at, again) in results.again.iter().enumerate() {
+        if results.again[at + 1..]
+            .iter()
+            .any(|later| later.of == again.of)
+        {
+            continue;
+        }
         let load = again
             .load_1m
             .map_or_else(String::new, |load| format!(", {load:.1} tasks running"));
