@@ -12,7 +12,7 @@ use crate::counts::SyncCounts;
 use crate::event::Operation;
 use crate::incomplete::Incomplete;
 use crate::kernel::origin::Origin;
-use crate::kernel::{KernelScope, KernelScopeUnavailable, Told, count, note, watched};
+use crate::kernel::{KernelScope, KernelScopeUnavailable, Told, note, watched};
 
 /// Runs `f` under the hook and under the kernel's eyes, and says what only the kernel saw, by whom
 /// it was called and what to do about it.
@@ -54,9 +54,9 @@ where
     let value = watched(scope.traced(), f, &mut |told| match told {
         Told::Incomplete(reason) => note(&mut incomplete, reason),
         Told::Sync(seen) => {
-            count(&mut kernel, &seen.event);
+            kernel.add(&seen.event);
             match seen.origin {
-                Some(Origin::Hook) => count(&mut hook, &seen.event),
+                Some(Origin::Hook) => hook.add(&seen.event),
                 origin => {
                     let origin = origin.unwrap_or(Origin::Code {
                         object: None,

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::event::{Event, FileClass};
+
 /// The syncs that a scope saw, by what they were asked of.
 ///
 /// Counts are of *attempts*: a sync that failed, was stubbed or was answered by
@@ -80,6 +82,19 @@ impl SyncCounts {
     pub const fn weak(mut self, n: u64) -> Self {
         self.weak = n;
         self
+    }
+
+    /// Counts one more event, as process and kernel scopes do. What is no sync is in no count.
+    pub fn add(&mut self, event: &Event) {
+        let field = match event.class {
+            _ if !event.operation.is_sync() => return,
+            _ if event.operation.is_weak() => &mut self.weak,
+            FileClass::File => &mut self.files,
+            FileClass::Directory => &mut self.dirs,
+            FileClass::Other => &mut self.other,
+            FileClass::Unknown(_) => &mut self.unknown,
+        };
+        *field += 1;
     }
 
     /// Everything that asks for durability: files, dirs, other and unknown, without the weak.

@@ -3,7 +3,8 @@
 //! One half for each platform, with the same inner face:
 //!
 //! - `try_filter()`: whether the kernel lets a thread be watched, and how well;
-//! - `watch(options, f, sink)`: runs `f` on a watched thread and hands every call to the sink.
+//! - `watch(options, f, tell)`: runs `f` on a watched thread and tells of every call; what `f`
+//!   returned, or its panic.
 
 mod scope;
 mod unavailable;
@@ -37,10 +38,8 @@ use other::{try_filter, watch};
 pub(crate) mod origin;
 
 pub use scope::KernelScope;
-pub(crate) use scope::{count, note, watched};
+pub(crate) use scope::{note, watched};
 pub use unavailable::KernelScopeUnavailable;
-
-use std::thread;
 
 use crate::event::Event;
 use crate::incomplete::Incomplete;
@@ -80,13 +79,4 @@ pub(crate) struct Seen {
 pub(crate) enum Told {
     Sync(Seen),
     Incomplete(Incomplete),
-}
-
-/// Runs `f` watched; what it returned, or its panic.
-fn run<T: Send>(
-    options: Options,
-    f: impl FnOnce() -> T + Send,
-    tell: &mut dyn FnMut(Told),
-) -> Result<thread::Result<T>, KernelScopeUnavailable> {
-    watch(options, f, tell)
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use fsync_counter::{Event, FileClass, Incomplete, Outcome, SyncCounts};
+use fsync_counter::{Event, Incomplete, Outcome, SyncCounts};
 use perfbudget::record::Nanoseconds;
 use serde_json::{Value, json};
 
@@ -61,14 +61,7 @@ struct Line {
 
 impl Tally {
     pub(super) fn add(&mut self, event: &Event, keep: bool) {
-        let field = match event.class {
-            _ if event.operation.is_weak() => &mut self.counts.weak,
-            FileClass::File => &mut self.counts.files,
-            FileClass::Directory => &mut self.counts.dirs,
-            FileClass::Unknown(_) => &mut self.counts.unknown,
-            _ => &mut self.counts.other,
-        };
-        *field += 1;
+        self.counts.add(event);
         let key = Key {
             path: event.path.clone(),
             kind: event.operation.to_string(),

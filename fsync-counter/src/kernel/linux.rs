@@ -51,7 +51,7 @@ const DONE: i64 = 0x6673_796e_6364_6f6e;
 
 /// How long the supervisor waits, when the closure has returned, before it looks whether the watched
 /// thread is still there. Only where something outlives it is this waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(LOOK_AGAIN_MS.unsigned_abs() as u64);
 const LOOK_AGAIN_MS: c_int = 5;
 
 /// Puts the filter on the calling thread, with as few rights given up as the kernel allows.

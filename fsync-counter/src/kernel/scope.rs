@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 
 use super::{KernelScopeUnavailable, Options, Told};
 use crate::counts::SyncCounts;
-use crate::event::{Event, Events, FileClass};
+use crate::event::{Event, Events};
 use crate::incomplete::Incomplete;
 use crate::scope::Observed;
 
@@ -122,7 +122,7 @@ impl KernelScope {
         let mut incomplete = Vec::new();
         let value = watched(self.options, f, &mut |told| match told {
             Told::Sync(seen) => {
-                count(&mut counts, &seen.event);
+                counts.add(&seen.event);
                 each(&seen.event);
                 if events.list.len() < EVENTS_MAX {
                     events.list.push(seen.event);
@@ -180,23 +180,11 @@ pub(crate) fn watched<T: Send>(
     f: impl FnOnce() -> T + Send,
     tell: &mut dyn FnMut(Told),
 ) -> T {
-    match super::run(options, f, tell) {
+    match super::watch(options, f, tell) {
         Ok(Ok(value)) => value,
         Ok(Err(panic)) => resume_unwind(panic),
         Err(refused) => panic!("{refused}"),
     }
-}
-
-/// Adds one event to the counts.
-pub(crate) fn count(counts: &mut SyncCounts, event: &Event) {
-    let field = match event.class {
-        _ if event.operation.is_weak() => &mut counts.weak,
-        FileClass::File => &mut counts.files,
-        FileClass::Directory => &mut counts.dirs,
-        FileClass::Other => &mut counts.other,
-        FileClass::Unknown(_) => &mut counts.unknown,
-    };
-    *field += 1;
 }
 
 /// Keeps a reason once.

@@ -1,8 +1,8 @@
 //! Threads that sync on behalf of those that are watched, so that result and time are known.
 //!
-//! The caller waits for the answer, which is the kernel's answer to the same call on a copy of its
-//! descriptor: a copy is of the same open file, so that it has the same errors to report. One
-//! thread a sync, as many as wait at once: none is held up by another's, as it would not be by
+//! The caller waits for the answer, which is the kernel's answer to the same call: on the descriptor
+//! itself where it is this process's, else on a copy, which is of the same open file, so that it has
+//! the same errors to report. One thread a sync, as many as wait at once: none is held up by another's, as it would not be by
 //! itself.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
