@@ -7,11 +7,11 @@
 //! reading of run delay stands between two times: what passed between it and the timer is not
 //! counted as waited inside.
 //!
-//! Before an operation: CPU time of reaped children, of the process, of all tasks of the machine
-//! (where that takes less than a microsecond), `schedstat`, start. After it:
-//! end, `schedstat`, and where there was run delay the CPU times of thread, process and children.
-//! The process's clock brings the books of the calling thread up to date, so that the CPU time in
-//! `schedstat` is that of the same moment.
+//! Before an operation: CPU time of reaped children (where the warm-up had any), of the process,
+//! of all tasks of the machine (where that takes less than a microsecond), `schedstat`, start.
+//! After it: end, `schedstat`, and where there was run delay the CPU times of thread, process and
+//! children. The process's clock brings the books of the calling thread up to date, so that the
+//! CPU time in `schedstat` is that of the same moment.
 
 mod clocks;
 mod machine;
@@ -173,7 +173,7 @@ impl Accounting {
         child::reset();
         let time = Instant::now();
         let now = Between {
-            children: clocks::children_cpu(),
+            children: self.children_cpu(),
             process: clocks::process_cpu(),
             usage: self.machine.usage(),
         };
@@ -185,6 +185,16 @@ impl Accounting {
             children: now.children,
             process: now.process,
             thread: schedstat.read(),
+        }
+    }
+
+    /// CPU time of reaped children: read again where the warm-up had any. Elsewhere it is what it
+    /// was before the first sample, and the end of the round tells whether that was right; a child
+    /// that comes later counts as own in each sample that waited from then on.
+    fn children_cpu(&self) -> Option<u64> {
+        match self.between[..] {
+            [warm_up, first, ..] if warm_up.children == first.children => first.children,
+            _ => clocks::children_cpu(),
         }
     }
 
@@ -341,18 +351,11 @@ impl Accounting {
             own_cpu_ns: of_threads + of_children,
             hi_is_wall: self.hi_is_wall.get().map(str::to_owned),
         };
-        self.between.push(Between {
+        let foreign = self.foreign_by_sample(Between {
             children,
             process,
             usage: machine.root_usage,
         });
-        // Beside a neighbour ours are not known.
-        let foreign = if self.neighbour.is_none() {
-            let pairs = self.between.windows(2);
-            pairs.map(|two| two[0].foreign_until(&two[1])).collect()
-        } else {
-            Vec::new()
-        };
         let out_of_sight = probe
             .filter(|_| of_threads > SLACK_NS && !had_neighbour)
             .and_then(|each| goes_on(&tasks, each))
@@ -369,6 +372,19 @@ impl Accounting {
             delays,
             out_of_sight,
         }
+    }
+
+    /// What others had of the CPUs in the warm-up and in each sample.
+    fn foreign_by_sample(&mut self, last: Between) -> Vec<Option<u64>> {
+        let may_be_stale = matches!(self.between[..], [warm_up, first, ..]
+            if warm_up.children == first.children && first.children != last.children);
+        // Beside a neighbour ours are not known; nor which sample a late child was in.
+        if self.neighbour.is_some() || may_be_stale {
+            return Vec::new();
+        }
+        self.between.push(last);
+        let pairs = self.between.windows(2);
+        pairs.map(|two| two[0].foreign_until(&two[1])).collect()
     }
 
     pub(crate) fn evidence(&self) -> Evidence {
@@ -535,6 +551,42 @@ mod tests {
         let readings = accounting.end_round(None);
         let why = readings.why_wall.unwrap_or_default();
         assert!(why.ends_with("schedstat: hidden"), "{why}");
+    }
+
+    /// The CPU time of a child that comes after the warm-up can't be told from others' by sample.
+    #[test]
+    fn a_child_that_comes_late_leaves_the_samples_foreign_time_unknown() {
+        let between = |children| Between {
+            usage: Some(20 * MS),
+            process: Some(0),
+            children: Some(children),
+        };
+        let round = |seen: &[u64], last| {
+            let mut accounting = Accounting::new(false);
+            accounting.neighbour = None;
+            accounting.between = seen.iter().map(|&children| between(children)).collect();
+            accounting.foreign_by_sample(between(last))
+        };
+        assert_eq!(round(&[7, 7, 7], 7), [Some(0); 3]);
+        assert_eq!(round(&[7, 8, 9], 10).len(), 3);
+        assert_eq!(round(&[7, 7, 7], 8), []);
+        assert_eq!(round(&[7, 7], 8), []);
+    }
+
+    #[test]
+    fn children_are_read_where_the_warm_up_had_any() {
+        let mut accounting = Accounting::new(false);
+        let between = |children| Between {
+            children: Some(children),
+            ..Between::default()
+        };
+        let never = u64::MAX;
+        accounting.between = vec![between(never)];
+        assert_ne!(accounting.children_cpu(), Some(never));
+        accounting.between = vec![between(never); 2];
+        assert_eq!(accounting.children_cpu(), Some(never));
+        accounting.between = vec![between(7), between(never)];
+        assert_ne!(accounting.children_cpu(), Some(never));
     }
 
     #[test]
