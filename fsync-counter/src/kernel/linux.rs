@@ -62,10 +62,10 @@ fn install(is_exact: bool) -> Result<Listener, Errno> {
     } else {
         0
     };
-    match interface::install(&program, flags) {
+    match interface::install(program, flags) {
         Err(libc::EACCES) => {
             interface::give_up_privileges_of_exec()?;
-            interface::install(&program, flags)
+            interface::install(program, flags)
         }
         other => other,
     }
