@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use temporary_postgres::{Stop, TEMPLATES_ENV, TemporaryPostgres};
 
 const ROUNDS: usize = 11;
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 8] = [
     "start, `initdb`",
     "start, from a template",
     "a fresh database",
     "restart, fast",
-    "restart, immediate",
+    "restart, immediate: its first recovery syncs every file",
     "drop: stop and remove",
+    "start, from a template, settled",
+    "restart, immediate, of a settled one",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -31,9 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for _ in 0..=ROUNDS {
         rounds.push(round(templates.path())?);
     }
-    println!("medians of {ROUNDS} rounds, PostgreSQL {}\n", {
-        TemporaryPostgres::builder().create()?.version()
-    });
+    let postgres = TemporaryPostgres::builder().create()?;
+    let version = postgres.version();
+    println!("medians of {ROUNDS} rounds, PostgreSQL {version}\n");
     println!("| step | ms |\n|---|---:|");
     for (at, step) in STEPS.iter().enumerate() {
         let mut times: Vec<Duration> = rounds[1..].iter().map(|round| round[at]).collect();
@@ -44,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn round(templates: &std::path::Path) -> Result<[Duration; 6], Box<dyn Error>> {
+fn round(templates: &std::path::Path) -> Result<[Duration; 8], Box<dyn Error>> {
     let (postgres, initdb) = timed(|| TemporaryPostgres::builder().without_template().start())?;
     drop(postgres);
     let (mut postgres, template) =
@@ -55,7 +57,16 @@ fn round(templates: &std::path::Path) -> Result<[Duration; 6], Box<dyn Error>> {
     let begun = Instant::now();
     drop(postgres);
     let removed = begun.elapsed();
-    Ok([initdb, template, database, fast, immediate, removed])
+    let (mut postgres, settled) = timed(|| {
+        TemporaryPostgres::builder()
+            .templates(templates)
+            .settled()
+            .start()
+    })?;
+    let ((), of_settled) = timed(|| postgres.restart(Stop::Immediate))?;
+    Ok([
+        initdb, template, database, fast, immediate, removed, settled, of_settled,
+    ])
 }
 
 fn timed<T, E>(step: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> {

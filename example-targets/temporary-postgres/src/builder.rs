@@ -112,10 +112,10 @@ impl Builder {
     pub fn create(self) -> Result<TemporaryPostgres, Error> {
         for (name, _) in &self.settings {
             // The server reads names without regard to case.
-            let is = |other: &&str| name.trim().eq_ignore_ascii_case(other);
-            let why = if DURABILITY.iter().any(|other| is(&other)) {
+            let plain = name.trim().to_ascii_lowercase();
+            let why = if DURABILITY.contains(&plain.as_str()) {
                 "a temporary cluster is as durable as one that is kept"
-            } else if OURS.iter().any(|other| is(&other)) {
+            } else if OURS.contains(&plain.as_str()) {
                 "it listens on a socket in its own directory, and nowhere else"
             } else {
                 continue;

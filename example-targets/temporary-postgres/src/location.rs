@@ -38,10 +38,9 @@ impl Location {
 
 #[cfg(target_os = "linux")]
 fn is_in_memory(path: &Path) -> bool {
-    // `TMPFS_MAGIC` and `RAMFS_MAGIC` of linux/magic.h; the field's type differs by architecture.
-    let types = [0x0102_1994_i64, 0x8584_58f6];
-    rustix::fs::statfs(path)
-        .is_ok_and(|found| i64::try_from(found.f_type).is_ok_and(|found| types.contains(&found)))
+    /// `TMPFS_MAGIC` of linux/magic.h.
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type == TMPFS)
 }
 
 /// Temporary directories are on disks there.

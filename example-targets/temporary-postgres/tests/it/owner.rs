@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
-use temporary_postgres::TemporaryPostgres;
+use temporary_postgres::{LEFT_OUT_ENV, REQUIRE_ENV, TemporaryPostgres};
 
 /// What the owner is to do.
 const ROLE_ENV: &str = "TEMPORARY_POSTGRES_OWNER";
@@ -97,6 +97,9 @@ impl Owner {
         let mut process = command
             .args(["--exact", "owner::owner_in_another_process", "--nocapture"])
             .env(ROLE_ENV, format!("{role:?}"))
+            // Of the run that this test is part of.
+            .env_remove(LEFT_OUT_ENV)
+            .env_remove(REQUIRE_ENV)
             .envs(environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
