@@ -111,8 +111,8 @@ impl Builder {
     /// Those of [`Builder::start`].
     pub fn create(self) -> Result<TemporaryPostgres, Error> {
         for (name, _) in &self.settings {
-            // The server reads names without regard to case.
-            let plain = name.trim().to_ascii_lowercase();
+            // As the server reads names on its command line.
+            let plain = name.trim().to_ascii_lowercase().replace('-', "_");
             let why = if DURABILITY.contains(&plain.as_str()) {
                 "a temporary cluster is as durable as one that is kept"
             } else if OURS.contains(&plain.as_str()) {

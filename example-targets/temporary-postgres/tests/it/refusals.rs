@@ -56,7 +56,7 @@ fn settings_that_are_not_for_the_caller() {
     for name in [
         "fsync",
         "Synchronous_Commit",
-        " full_page_writes",
+        " full-page-writes",
         "listen_addresses",
     ] {
         let builder = TemporaryPostgres::builder().setting(name, "off");
