@@ -25,7 +25,8 @@ pub enum Stop {
     /// Sessions are cut and rolled back, and a checkpoint is written: the next start recovers
     /// nothing.
     Fast,
-    /// All processes quit where they are, as in a crash: the next start recovers from the log.
+    /// All processes quit where they are, as in a crash: the next start recovers from the log. It
+    /// begins with a sync of every file, which a busy disk makes take seconds.
     Immediate,
 }
 

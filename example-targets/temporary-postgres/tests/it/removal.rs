@@ -3,11 +3,12 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use temporary_postgres::{BIN_ENV, TEMPLATES_ENV, TemporaryPostgres, left_out};
 
 use crate::owner::{Owner, Role, entries};
@@ -71,37 +72,40 @@ fn after_its_owner_was_killed() {
     assert_eq!(entries(base.path()), [""; 0].map(Path::new));
 }
 
+/// A test runner kills the group of a test that takes too long, and so does a terminal.
 #[test]
-fn after_its_owner_was_killed_while_the_server_was_suspended() {
-    if left_out() {
-        return;
-    }
-    let base = open_directory();
-    let mut owner = Owner::start(Role::Keeps, [("TMPDIR", base.path().as_os_str())]);
-    let (_, server, _) = owner.cluster();
-    let processes = Processes::below(owner.process.id());
-    let server = Pid::from_raw(server.try_into().unwrap()).unwrap();
-    kill_process(server, Signal::STOP).unwrap();
-    owner.kill();
-    processes.wait();
-    assert_eq!(entries(base.path()), [""; 0].map(Path::new));
-}
-
-#[test]
-fn after_its_owners_group_got_a_signal_of_the_terminal() {
+fn after_its_owners_group_was_killed() {
     if left_out() {
         return;
     }
     let base = open_directory();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command.process_group(0);
     let environment = [("TMPDIR", base.path().as_os_str())];
     let mut owner = Owner::spawn(command, Role::Keeps, environment);
     owner.cluster();
     let processes = Processes::below(owner.process.id());
-    let group = Pid::from_child(&owner.process);
-    rustix::process::kill_process_group(group, Signal::INT).unwrap();
+    kill_process_group(Pid::from_child(&owner.process), Signal::KILL).unwrap();
     processes.wait();
+    assert_eq!(entries(base.path()), [""; 0].map(Path::new));
+}
+
+#[test]
+fn dropped_while_the_server_is_suspended() {
+    if left_out() {
+        return;
+    }
+    let base = open_directory();
+    let postgres = TemporaryPostgres::builder()
+        .inside(base.path())
+        .start()
+        .unwrap();
+    let server = postgres.server_pid().unwrap();
+    let processes = Processes::below(server);
+    let server = Pid::from_raw(server.try_into().unwrap()).unwrap();
+    kill_process(server, Signal::STOP).unwrap();
+    drop(postgres);
+    assert_eq!(processes.running(), [""; 0]);
     assert_eq!(entries(base.path()), [""; 0].map(Path::new));
 }
 
