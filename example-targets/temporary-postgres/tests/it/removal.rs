@@ -67,8 +67,10 @@ fn after_its_owner_was_killed() {
     let processes = Processes::below(owner.process.id());
     assert!(processes.count("postgres") > 1 && processes.count("sh") == 1);
     assert!(directory.starts_with(base.path().canonicalize().unwrap()));
+    assert_eq!(processes.shared_memory().len(), 1);
     owner.kill();
     processes.wait();
+    assert_eq!(processes.shared_memory(), [""; 0]);
     assert_eq!(entries(base.path()), [""; 0].map(Path::new));
 }
 
@@ -85,8 +87,10 @@ fn after_its_owners_group_was_killed() {
     let mut owner = Owner::spawn(command, Role::Keeps, environment);
     owner.cluster();
     let processes = Processes::below(owner.process.id());
+    assert_eq!(processes.shared_memory().len(), 1);
     kill_process_group(Pid::from_child(&owner.process), Signal::KILL).unwrap();
     processes.wait();
+    assert_eq!(processes.shared_memory(), [""; 0]);
     assert_eq!(entries(base.path()), [""; 0].map(Path::new));
 }
 

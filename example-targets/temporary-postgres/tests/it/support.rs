@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -88,14 +88,30 @@ impl Processes {
     }
 
     fn running_after(&self, patience: Duration) -> Vec<String> {
-        let timeout = Timespec::try_from(patience).expect("a short time");
+        let begun = Instant::now();
         self.0
             .iter()
             .filter(|(_, _, watched)| {
+                let left = patience.saturating_sub(begun.elapsed());
+                let timeout = Timespec::try_from(left).expect("a short time");
                 let mut sources = [PollFd::new(watched, PollFlags::IN)];
                 poll(&mut sources, Some(&timeout)).expect("a poll") == 0
             })
             .map(|(process, name, _)| format!("{process} {name}"))
+            .collect()
+    }
+
+    /// Shared memory that they made and that is still there: it outlives who does not remove it.
+    pub(crate) fn shared_memory(&self) -> Vec<String> {
+        let segments = fs::read_to_string("/proc/sysvipc/shm").expect("the kernel's list");
+        segments
+            .lines()
+            .filter(|segment| {
+                let creator = segment.split_whitespace().nth(4);
+                let creator = creator.and_then(|creator| creator.parse().ok());
+                self.0.iter().any(|it| Some(it.0) == creator)
+            })
+            .map(str::to_owned)
             .collect()
     }
 }
