@@ -972,6 +972,36 @@ fn a_sync_of_another_thread_as_soon_as_the_closure_runs_is_said() {
 }
 
 #[test]
+fn a_reason_is_told_once_and_as_soon_as_it_is_met() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().canonicalize().unwrap().join("file");
+    let open = || {
+        File::options()
+            .write(true)
+            .create(true)
+            .custom_flags(libc::O_DSYNC)
+            .open(&path)
+    };
+    let (told, tells) = mpsc::channel();
+    let seen = kernel_scope().try_observe(
+        || {
+            drop(open().unwrap());
+            let reason = tells.recv_timeout(Duration::from_secs(20)).unwrap();
+            drop(open().unwrap());
+            (reason, tells)
+        },
+        |_| (),
+        |reason| told.send(reason.clone()).unwrap(),
+    );
+    let seen = seen.unwrap();
+    let durable_open = Incomplete::DurableOpen { path: Some(path) };
+    assert_eq!(said(&seen), std::slice::from_ref(&durable_open));
+    let (first, tells) = seen.value;
+    assert_eq!(first, durable_open);
+    assert!(tells.try_iter().all(|reason| reason != durable_open));
+}
+
+#[test]
 fn timed_syncs_have_their_results_and_times() {
     let dir = tempdir().unwrap();
     let file = new_file(&dir);
