@@ -672,6 +672,34 @@ fn to_the_last_waits_for_what_outlives_the_closure() {
     assert_eq!(said(&seen), []);
 }
 
+/// Ten times as long as it takes another scope to give up what outlives its closure.
+#[test]
+fn to_the_last_counts_what_syncs_long_after_the_closure() {
+    const LONG: Duration = Duration::from_millis(100);
+    let dir = tempfile::tempdir_in(memory()).unwrap();
+    let file = new_file(&dir);
+    let seen = kernel_scope().to_the_last().observe(move || {
+        // SAFETY: takes nothing.
+        let closures = unsafe { libc::gettid() };
+        thread::spawn(move || {
+            let closures = format!("/proc/self/task/{closures}");
+            let mut ended: Option<Instant> = None;
+            let mut syncs = 0;
+            while ended.is_none_or(|ended| ended.elapsed() < LONG) {
+                file.sync_all().unwrap();
+                syncs += 1;
+                if ended.is_none() && !Path::new(&closures).exists() {
+                    ended = Some(Instant::now());
+                }
+            }
+            syncs
+        })
+    });
+    assert_eq!(said(&seen), []);
+    let counts = seen.counts();
+    assert_eq!(counts, SyncCounts::new().files(seen.value.join().unwrap()));
+}
+
 /// The descriptor by which the scope watches is one of the process's own.
 #[test]
 fn a_closure_that_closes_all_descriptors_ends_and_it_is_said() {
@@ -849,7 +877,7 @@ fn durability_by_other_means_is_said() {
 }
 
 /// `openat2` of "file" below a directory.
-fn openat2(folder: &File, flags: i32) -> i64 {
+pub(crate) fn openat2(folder: &File, flags: i32) -> i64 {
     #[repr(C)]
     struct How {
         flags: u64,

@@ -1,5 +1,6 @@
 //! A kernel that refuses: played by a filter on the test's own thread, which answers for it.
 
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,7 +8,7 @@ use fsync_counter::{Incomplete, KernelScope, KernelScopeUnavailable, SyncCounts}
 use libc::{c_int, c_long, sock_filter};
 
 use crate::alone::alone;
-use crate::kernel::synced_in_a_storm;
+use crate::kernel::{openat2, synced_in_a_storm};
 
 fn statement(code: u32, k: u32) -> sock_filter {
     jump(code, k, 0)
@@ -132,6 +133,26 @@ fn an_older_kernel_counts_and_says_that_it_is_approximate() {
             let seen = scope.observe(|| file.sync_all().unwrap());
             assert_eq!(seen.counts(), SyncCounts::new().files(1));
             assert_eq!(seen.incomplete(), [Incomplete::Approximate]);
+        },
+    );
+}
+
+/// `openat2` has its flags in memory: those that can't be read may make writes durable.
+#[test]
+fn what_cannot_be_read_of_a_call_is_said() {
+    alone(
+        "kernel_refused::what_cannot_be_read_of_a_call_is_said",
+        || {
+            let dir = tempfile::tempdir().unwrap();
+            File::create(dir.path().join("file")).unwrap();
+            let folder = File::open(dir.path()).unwrap();
+            let scope = KernelScope::open().unwrap();
+            // Its second argument is a place in memory.
+            refuse_call(libc::SYS_process_vm_readv, u32::MAX, libc::EPERM);
+            let seen = scope.observe(|| openat2(&folder, 0));
+            assert!(seen.value > 0);
+            let said = Incomplete::DurableOpen { path: None };
+            assert_eq!(seen.incomplete(), [said]);
         },
     );
 }
