@@ -143,15 +143,18 @@ fn run(arguments: &SyncsArguments) -> Result<u8, Failure> {
         .map_err(|error| Failure::of_the_tool(format!("failed to prepare for signals: {error}")))?;
 
     let watched = &session;
-    let observed = scope.observe_each(
-        || command::run(watched),
-        |event| session.tally().add(event, session.form.keeps_events()),
-    );
+    let observed = scope
+        .try_observe(
+            || command::run(watched),
+            |event| session.tally().add(event, session.form.keeps_events()),
+            |reason| session.tally().incomplete.push(reason.clone()),
+        )
+        .map_err(Failure::of_the_tool)?;
     if let Err(error) = &observed.value {
         return Err(Failure::of_the_command(&arguments.command[0], error));
     }
     session
-        .report(observed.incomplete())
+        .report(None)
         .map_err(|error| Failure::of_the_tool(format!("failed to write the report: {error}")))
 }
 
@@ -212,8 +215,8 @@ impl Session {
         self.changed.notify_all();
     }
 
-    /// Writes the report, once; the exit code.
-    fn report(&self, incomplete: &[Incomplete]) -> io::Result<u8> {
+    /// Writes the report, once, with a reason more why it may have too little; the exit code.
+    fn report(&self, more: Option<Incomplete>) -> io::Result<u8> {
         let ended = {
             let mut phase = self.phase();
             let Phase::Lingering(ended) = *phase else {
@@ -227,8 +230,9 @@ impl Session {
             ended
         };
         self.changed.notify_all();
-        let tally = self.tally();
-        let report = Report::new(&self.command, &ended, &tally, incomplete, self.form);
+        let mut tally = self.tally();
+        tally.incomplete.extend(more);
+        let report = Report::new(&self.command, &ended, &tally, self.form);
         let text = report.text();
         match &self.file {
             Some(file) => (&mut &*file).write_all(text.as_bytes())?,

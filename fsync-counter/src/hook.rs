@@ -7,28 +7,12 @@
 //! - `stub_process`, `unstub_process`, `stub_thread`, `unstub_thread`: nesting switches;
 //! - `path_from_bytes`: a path as the kernel gave it.
 
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(miri)
-))]
+#[cfg(supported)]
 mod linux;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(miri)
-))]
+#[cfg(supported)]
 pub(crate) use linux::*;
 
-#[cfg(not(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(miri)
-)))]
+#[cfg(not(supported))]
 mod other;
-#[cfg(not(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(miri)
-)))]
+#[cfg(not(supported))]
 pub(crate) use other::*;

@@ -79,11 +79,7 @@
 //! its first use panics with [`HookError::Unsupported`]; [`check_linkage`] returns it.
 
 #![cfg_attr(
-    not(all(
-        target_os = "linux",
-        any(target_arch = "x86_64", target_arch = "aarch64"),
-        not(miri)
-    )),
+    not(supported),
     expect(dead_code, reason = "without a hook nobody calls what a hook calls")
 )]
 

@@ -75,14 +75,7 @@ pub(crate) fn require_linkage() {
 }
 
 /// `RUSTFLAGS="--cfg miri" cargo test -p fsync-counter --lib` runs this on any machine.
-#[cfg(all(
-    test,
-    not(all(
-        target_os = "linux",
-        any(target_arch = "x86_64", target_arch = "aarch64"),
-        not(miri)
-    ))
-))]
+#[cfg(all(test, not(supported)))]
 mod tests {
     use super::*;
 

@@ -6,7 +6,7 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Accounting, TaskBooks, read_both, wait_with_usage};
+pub(crate) use linux::{Accounting, TaskBooks, TaskTimes, read_both, wait_with_usage};
 
 #[cfg(not(target_os = "linux"))]
 mod other;

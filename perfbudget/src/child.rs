@@ -58,7 +58,7 @@ mod imp {
     use std::process::{Child, Stdio};
 
     use super::{Command, ExitStatus, Output, io};
-    use crate::accounting::{TaskBooks, read_both, wait_with_usage};
+    use crate::accounting::{TaskBooks, TaskTimes, read_both, wait_with_usage};
 
     /// What a command's CPU time, which the kernel gives in microseconds, may exceed that of its
     /// main thread by, in nanoseconds: a second thread takes more than ten times that to begin and
@@ -143,19 +143,93 @@ mod imp {
         let (status, cpu_ns, main) = wait_with_usage(child.id())?;
 
         let mut figures = FIGURES.get();
-        figures.n += 1;
-        figures.cpu_ns += cpu_ns;
-        match main.zip(meanwhile) {
-            Some((main, meanwhile)) => {
-                figures.run_delay_ns += main.run_delay.saturating_sub(meanwhile);
-                figures.overlap_ns += main.run_delay.min(meanwhile);
-                figures.main_task_cpu_ns += main.cpu.min(cpu_ns);
-                figures.hides_tasks |= cpu_ns > main.cpu + ROUNDING_NS;
-            }
-            None => figures.hides_tasks = true,
-        }
+        figures.add(cpu_ns, main, meanwhile);
         FIGURES.set(figures);
         Ok((status, value?))
+    }
+
+    impl Figures {
+        /// Adds a command: the CPU time of all its tasks, its main thread's books, and the
+        /// measuring thread's run delay before it slept; both where they are known.
+        fn add(&mut self, cpu_ns: u64, main: Option<TaskTimes>, meanwhile: Option<u64>) {
+            self.n += 1;
+            self.cpu_ns += cpu_ns;
+            match main.zip(meanwhile) {
+                Some((main, meanwhile)) => {
+                    self.run_delay_ns += main.run_delay.saturating_sub(meanwhile);
+                    self.overlap_ns += main.run_delay.min(meanwhile);
+                    self.main_task_cpu_ns += main.cpu.min(cpu_ns);
+                    self.hides_tasks |= cpu_ns > main.cpu + ROUNDING_NS;
+                }
+                None => self.hides_tasks = true,
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::sync::mpsc;
+        use std::thread;
+        use std::time::Duration;
+
+        use super::*;
+
+        const MS: u64 = 1_000_000;
+
+        fn main_thread(cpu: u64, run_delay: u64) -> Option<TaskTimes> {
+            Some(TaskTimes { cpu, run_delay })
+        }
+
+        #[test]
+        fn a_commands_waiting_is_its_own_where_the_measuring_thread_slept() {
+            let mut figures = Figures::default();
+            figures.add(5 * MS, main_thread(5 * MS, 7 * MS), Some(3 * MS));
+            figures.add(2 * MS, main_thread(2 * MS, MS), Some(4 * MS));
+            let expected = Figures {
+                n: 2,
+                run_delay_ns: 4 * MS,
+                overlap_ns: 3 * MS + MS,
+                main_task_cpu_ns: 7 * MS,
+                cpu_ns: 7 * MS,
+                hides_tasks: false,
+            };
+            assert_eq!(figures, expected);
+        }
+
+        #[test]
+        fn cpu_time_that_the_main_thread_did_not_have_is_of_tasks_that_are_hidden() {
+            let hides = |cpu_ns, main, meanwhile| {
+                let mut figures = Figures::default();
+                figures.add(cpu_ns, main, meanwhile);
+                // One that hides none changes nothing.
+                figures.add(MS, main_thread(MS, 0), Some(0));
+                figures.hides_tasks
+            };
+            assert!(!hides(MS + ROUNDING_NS, main_thread(MS, 0), Some(0)));
+            assert!(hides(MS + ROUNDING_NS + 1, main_thread(MS, 0), Some(0)));
+            assert!(hides(MS, None, Some(0)));
+            assert!(hides(MS, main_thread(MS, 0), None));
+        }
+
+        #[test]
+        fn a_command_that_reads_to_the_end_of_its_input_ends() {
+            let (send, receive) = mpsc::channel();
+            thread::spawn(move || {
+                let status = status(Command::new("cat").stdin(Stdio::piped()));
+                send.send(status).expect("the test waits");
+            });
+            let status = receive.recv_timeout(Duration::from_secs(20));
+            assert!(status.expect("it ends").expect("it starts").success());
+        }
+
+        #[test]
+        fn output_is_read_until_both_pipes_are_closed() {
+            let script = "echo first >&2; exec 2>&-; \
+                          i=0; while [ $i -lt 4000 ]; do i=$((i+1)); done; echo $i";
+            let output = output(Command::new("sh").args(["-c", script])).expect("it starts");
+            assert_eq!(output.stderr, b"first\n");
+            assert_eq!(output.stdout, b"4000\n");
+        }
     }
 }
 

@@ -166,6 +166,7 @@ mod imp {
     #[cfg(test)]
     mod tests {
         use super::*;
+        use crate::turn::Turn;
 
         #[test]
         fn a_lock_is_given_once_and_given_back() {
@@ -197,7 +198,25 @@ mod imp {
             let link = dir.path().join("link");
             std::os::unix::fs::symlink("elsewhere", &link).expect("a link");
             assert!(try_lock(&link).is_err());
-            assert!(!dir.path().join("elsewhere").exists());
+            let elsewhere = dir.path().join("elsewhere");
+            assert!(!elsewhere.exists());
+            fs::write(elsewhere, "").expect("written");
+            assert!(try_lock(&link).is_err(), "and it does not wait for it");
+        }
+
+        #[test]
+        fn a_turn_ends_for_the_copies_that_forked_children_have_of_it_too() {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("lock");
+            let lock = try_lock(&path).expect("a lock").expect("nobody has it");
+            let copy = lock.try_clone().expect("a copy, as a forked child has");
+            drop(Turn {
+                lock: Some(lock),
+                is_outermost: false,
+                why_not: None,
+            });
+            assert!(try_lock(&path).expect("a lock").is_some());
+            drop(copy);
         }
     }
 }

@@ -32,9 +32,10 @@ impl Form {
     }
 }
 
-/// The syncs so far.
+/// The syncs so far, and why there may have been more.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
+    pub(super) incomplete: Vec<Incomplete>,
     counts: SyncCounts,
     lines: BTreeMap<Key, Line>,
     events: Vec<Event>,
@@ -96,7 +97,6 @@ pub(super) struct Report<'a> {
     command: &'a [OsString],
     ended: &'a Ended,
     tally: &'a Tally,
-    incomplete: &'a [Incomplete],
     form: Form,
 }
 
@@ -105,14 +105,12 @@ impl<'a> Report<'a> {
         command: &'a [OsString],
         ended: &'a Ended,
         tally: &'a Tally,
-        incomplete: &'a [Incomplete],
         form: Form,
     ) -> Self {
         Self {
             command,
             ended,
             tally,
-            incomplete,
             form,
         }
     }
@@ -202,7 +200,7 @@ impl<'a> Report<'a> {
             text.push('\n');
         }
         _ = writeln!(text, "{bold}{}{bold:#}", self.summary());
-        for reason in self.incomplete {
+        for reason in &tally.incomplete {
             _ = writeln!(text, "{caution}may be too low: {reason}{caution:#}");
         }
         text
@@ -273,7 +271,7 @@ impl<'a> Report<'a> {
             "failed": tally.failed,
             "seconds_in_syncs": seconds(self.form.timed.then_some(tally.time)),
             "untimed": tally.untimed,
-            "incomplete": self.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "incomplete": tally.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "events": events,
             "events_missing": tally.events_missing,
         })

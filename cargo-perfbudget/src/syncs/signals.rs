@@ -67,7 +67,7 @@ fn on_signal(session: &Session, signal: i32) {
         }
         Phase::Lingering(_) => {
             let code = session
-                .report(&[Incomplete::Outlived])
+                .report(Some(Incomplete::Outlived))
                 .unwrap_or_else(|error| {
                     eprintln!("error: failed to write the report: {error}");
                     FAILED

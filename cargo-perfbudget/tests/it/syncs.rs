@@ -233,12 +233,46 @@ fn where_it_cannot_watch_it_runs_nothing() {
     assert!(!fixture.0.path().join("started").exists());
 }
 
+/// A user who may have three threads: the tool needs a fourth for the command.
+#[test]
+fn without_a_thread_for_the_command_it_fails_as_a_tool() {
+    const USER: &str = "61234";
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: not root, who may become a user without other processes");
+        return;
+    }
+    let fixture = Fixture::new();
+    fs::set_permissions(fixture.0.path(), PermissionsExt::from_mode(0o777)).expect("set");
+    let started = fixture.0.path().join("started");
+    let tool = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--clear-groups", "--regid", USER, "--reuid", USER])
+            .args(["prlimit", "--nproc=3"])
+            .args([env!("CARGO_BIN_EXE_cargo-perfbudget"), "perfbudget"])
+            .args(arguments)
+            .output()
+    };
+    if !tool(&["--help"]).is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: no such user here, or the tool is where not everybody may start it");
+        return;
+    }
+    let path = started.to_str().expect("text");
+    let output = tool(&["syncs", "--", "touch", path]).expect("it starts again");
+    assert_eq!(code(&output), 125, "{}", err(&output));
+    assert!(err(&output).starts_with("error: "), "{}", err(&output));
+    assert!(!started.exists());
+}
+
 /// What the command leaves behind belongs to it; an interrupt ends the waiting.
 #[test]
 fn what_is_left_behind_is_waited_for_or_interrupted() {
     let fixture = Fixture::new();
     // It goes on when its input ends.
-    let script = fixture.script("(read line; sync file) <&3 & echo started");
+    let script = fixture.script(
+        "dd if=/dev/zero of=other bs=1 count=1 oflag=dsync status=none; \
+         (read line; sync file) <&3 & echo started",
+    );
     let shell = "exec 3<&0; ".to_owned() + &script;
     let start = || {
         syncs(&["--json", "--", "sh", "-c", &shell])
@@ -279,8 +313,14 @@ fn what_is_left_behind_is_waited_for_or_interrupted() {
         (code(&output), &json(&output)["total"]),
         (0, &Value::from(0))
     );
-    let incomplete = json(&output)["incomplete"].to_string();
-    assert!(incomplete.contains("went on after it"), "{incomplete}");
+    let report = json(&output);
+    let incomplete = report["incomplete"].as_array().expect("a list");
+    let [met, outlived] = incomplete.as_slice() else {
+        panic!("two reasons: {incomplete:?}");
+    };
+    for (reason, part) in [(met, "O_DSYNC"), (outlived, "went on after it")] {
+        assert!(reason.to_string().contains(part), "{reason}");
+    }
     drop(keeps_it_waiting);
 }
 

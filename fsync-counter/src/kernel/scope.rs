@@ -112,7 +112,29 @@ impl KernelScope {
     /// # Panics
     /// As `observe`; and a panic of `each` goes on in the caller when `f` has returned.
     #[track_caller]
-    pub fn observe_each<F, T>(&self, f: F, mut each: impl FnMut(&Event)) -> Observed<T>
+    pub fn observe_each<F, T>(&self, f: F, each: impl FnMut(&Event)) -> Observed<T>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        or_panic(self.try_observe(f, each, |_| ()))
+    }
+
+    /// As [`observe_each`](Self::observe_each), with each reason why the counts may be too low, once
+    /// and as soon as it is met, and without a panic of its own: for programs that report before the
+    /// scope has ended.
+    ///
+    /// # Errors
+    /// When there is no thread or no descriptor left for the scope: `f` has not run.
+    ///
+    /// # Panics
+    /// When `f` does; and a panic of `each` or `reason` goes on in the caller when `f` has returned.
+    pub fn try_observe<F, T>(
+        &self,
+        f: F,
+        mut each: impl FnMut(&Event),
+        mut reason: impl FnMut(&Incomplete),
+    ) -> Result<Observed<T>, KernelScopeUnavailable>
     where
         F: FnOnce() -> T + Send,
         T: Send,
@@ -120,7 +142,7 @@ impl KernelScope {
         let mut counts = SyncCounts::new();
         let mut events = Events::default();
         let mut incomplete = Vec::new();
-        let value = watched(self.options, f, &mut |told| match told {
+        let outcome = super::watch(self.options, f, &mut |told| match told {
             Told::Sync(seen) => {
                 counts.add(&seen.event);
                 each(&seen.event);
@@ -130,16 +152,22 @@ impl KernelScope {
                     events.overflowed += 1;
                 }
             }
-            Told::Incomplete(reason) => note(&mut incomplete, reason),
-        });
+            Told::Incomplete(met) => {
+                if !incomplete.contains(&met) {
+                    reason(&met);
+                    incomplete.push(met);
+                }
+            }
+        })?;
+        let value = outcome.unwrap_or_else(|panic| resume_unwind(panic));
         // Those that were timed came when they were done.
         events.list.sort_by_key(|event| event.sequence);
-        Observed {
+        Ok(Observed {
             value,
             counts,
             events,
             incomplete,
-        }
+        })
     }
 
     /// Runs `f` and counts its sync calls of all kinds, the weak included, without finding out what
@@ -180,9 +208,13 @@ pub(crate) fn watched<T: Send>(
     f: impl FnOnce() -> T + Send,
     tell: &mut dyn FnMut(Told),
 ) -> T {
-    match super::watch(options, f, tell) {
-        Ok(Ok(value)) => value,
-        Ok(Err(panic)) => resume_unwind(panic),
+    or_panic(super::watch(options, f, tell)).unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+#[track_caller]
+fn or_panic<T>(outcome: Result<T, KernelScopeUnavailable>) -> T {
+    match outcome {
+        Ok(value) => value,
         Err(refused) => panic!("{refused}"),
     }
 }

@@ -335,14 +335,7 @@ fn signals_make_no_difference() {
 /// What a scope saw of a thread that syncs while signals with a handler of these flags come down
 /// on it; the value is how many of its syncs succeeded.
 pub(crate) fn synced_in_a_storm(flags: i32) -> Observed<u64> {
-    extern "C" fn nothing(_signal: i32) {}
-    // SAFETY: all zeros is a value of it.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
-    action.sa_flags = flags;
-    // SAFETY: the handler does nothing, which is allowed at any time.
-    let set = unsafe { libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut()) };
-    assert_eq!(set, 0);
+    handle_urgent(flags);
     let dir = tempfile::tempdir_in(memory()).unwrap();
     let file = new_file(&dir);
     let target = AtomicI32::new(0);
@@ -370,20 +363,84 @@ pub(crate) fn synced_in_a_storm(flags: i32) -> Observed<u64> {
     })
 }
 
+/// How often the handler of `SIGURG` has run.
+static HANDLED: AtomicU32 = AtomicU32::new(0);
+
+/// Has `SIGURG` handled, with these flags.
+fn handle_urgent(flags: i32) {
+    extern "C" fn count(_signal: i32) {
+        HANDLED.fetch_add(1, Ordering::SeqCst);
+    }
+    // SAFETY: all zeros is a value of it.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = count as extern "C" fn(i32) as usize;
+    action.sa_flags = flags;
+    // SAFETY: the handler adds to an atomic, which is allowed at any time.
+    let set = unsafe { libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
+}
+
+fn send_urgent(thread: i32) {
+    let process = std::process::id();
+    // SAFETY: a signal with a handler, to a thread of this process.
+    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGURG) };
+}
+
 /// A signal every 200 µs.
 fn storm(target: &AtomicI32, over: &AtomicBool, sent: &AtomicU32) {
     let mut next = Instant::now();
     while !over.load(Ordering::SeqCst) {
         let thread = target.load(Ordering::SeqCst);
         if thread != 0 && Instant::now() >= next {
-            let process = std::process::id();
-            // SAFETY: a signal with a handler, to a thread of this process.
-            unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGURG) };
+            send_urgent(thread);
             sent.fetch_add(1, Ordering::SeqCst);
             next += Duration::from_micros(200);
         }
         thread::yield_now();
     }
+}
+
+/// The closure has returned, and its thread waits to have that heard; a signal whose handler does
+/// not restart the call comes before it is.
+#[test]
+fn a_signal_while_the_closures_end_is_said_does_not_lose_it() {
+    /// While this runs the scope hears nothing.
+    fn interrupt_the_last_word(thread: u32) {
+        let last_word = format!("{} 0xffffffffffffffff ", libc::SYS_fsync);
+        let waits_in = || fs::read_to_string(format!("/proc/self/task/{thread}/syscall"));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !waits_in().unwrap().starts_with(&last_word) {
+            assert!(Instant::now() < deadline, "it waits in {:?}", waits_in());
+            thread::yield_now();
+        }
+        send_urgent(thread.try_into().unwrap());
+        while HANDLED.load(Ordering::SeqCst) == 0 {
+            assert!(Instant::now() < deadline, "the signal did not come");
+            thread::yield_now();
+        }
+    }
+    alone(
+        "kernel::a_signal_while_the_closures_end_is_said_does_not_lose_it",
+        || {
+            handle_urgent(0);
+            let dir = tempdir().unwrap();
+            let file = new_file(&dir);
+            let (end, ended) = mpsc::channel::<()>();
+            let seen = kernel_scope().observe_each(
+                move || {
+                    file.sync_all().unwrap();
+                    // A scope that has not heard of the end waits for this one, and does not say
+                    // that it outlives the closure.
+                    thread::spawn(move || ended.recv_timeout(Duration::from_secs(20)))
+                },
+                |event| interrupt_the_last_word(event.thread),
+            );
+            assert_eq!(HANDLED.load(Ordering::SeqCst), 1);
+            assert_eq!(seen.incomplete(), [Incomplete::Outlived]);
+            drop(end);
+            seen.value.join().unwrap().unwrap_err();
+        },
+    );
 }
 
 #[test]
@@ -568,6 +625,22 @@ fn a_process_that_may_open_few_descriptors_has_a_scope() {
     );
 }
 
+/// Programs expect to be given the lowest numbers, in their order.
+#[test]
+fn the_closure_is_given_the_descriptors_that_it_would_be_given_without_a_scope() {
+    alone(
+        "kernel::the_closure_is_given_the_descriptors_that_it_would_be_given_without_a_scope",
+        || {
+            let open_three = || {
+                let files = [(); 3].map(|()| File::open("/dev/null").unwrap());
+                files.map(|file| file.as_raw_fd())
+            };
+            let without = open_three();
+            assert_eq!(kernel_scope().observe(open_three).value, without);
+        },
+    );
+}
+
 #[test]
 fn to_the_last_waits_for_what_outlives_the_closure() {
     let dir = tempdir().unwrap();
@@ -597,6 +670,34 @@ fn to_the_last_waits_for_what_outlives_the_closure() {
         seen.events()
     );
     assert_eq!(said(&seen), []);
+}
+
+/// Ten times as long as it takes another scope to give up what outlives its closure.
+#[test]
+fn to_the_last_counts_what_syncs_long_after_the_closure() {
+    const LONG: Duration = Duration::from_millis(100);
+    let dir = tempfile::tempdir_in(memory()).unwrap();
+    let file = new_file(&dir);
+    let seen = kernel_scope().to_the_last().observe(move || {
+        // SAFETY: takes nothing.
+        let closures = unsafe { libc::gettid() };
+        thread::spawn(move || {
+            let closures = format!("/proc/self/task/{closures}");
+            let mut ended: Option<Instant> = None;
+            let mut syncs = 0;
+            while ended.is_none_or(|ended| ended.elapsed() < LONG) {
+                file.sync_all().unwrap();
+                syncs += 1;
+                if ended.is_none() && !Path::new(&closures).exists() {
+                    ended = Some(Instant::now());
+                }
+            }
+            syncs
+        })
+    });
+    assert_eq!(said(&seen), []);
+    let counts = seen.counts();
+    assert_eq!(counts, SyncCounts::new().files(seen.value.join().unwrap()));
 }
 
 /// The descriptor by which the scope watches is one of the process's own.
@@ -776,7 +877,7 @@ fn durability_by_other_means_is_said() {
 }
 
 /// `openat2` of "file" below a directory.
-fn openat2(folder: &File, flags: i32) -> i64 {
+pub(crate) fn openat2(folder: &File, flags: i32) -> i64 {
     #[repr(C)]
     struct How {
         flags: u64,
@@ -846,6 +947,88 @@ fn threads_from_before_the_scope_are_said() {
     });
 }
 
+/// What a thread from before syncs is noted from the closure's first moment, and what it synced in
+/// an earlier scope is not noted again.
+#[test]
+fn a_sync_of_another_thread_as_soon_as_the_closure_runs_is_said() {
+    alone(
+        "kernel::a_sync_of_another_thread_as_soon_as_the_closure_runs_is_said",
+        || {
+            let dir = tempfile::tempdir_in(memory()).unwrap();
+            let file = new_file(&dir);
+            let (asked, done) = (AtomicU32::new(0), AtomicU32::new(0));
+            const SCOPES: u32 = 500;
+            let wait_for = |word: &AtomicU32, n| {
+                while word.load(Ordering::SeqCst) != n {
+                    thread::yield_now();
+                }
+            };
+            let scope = kernel_scope();
+            thread::scope(|threads| {
+                let sync = || {
+                    for n in 1..=SCOPES {
+                        wait_for(&asked, n);
+                        file.sync_all().unwrap();
+                        done.store(n, Ordering::SeqCst);
+                    }
+                    // It has a name while it lives.
+                    wait_for(&asked, SCOPES + 1);
+                };
+                thread::Builder::new()
+                    .name("older".to_owned())
+                    .spawn_scoped(threads, sync)
+                    .unwrap();
+                let seen: Vec<_> = (1..=SCOPES)
+                    .map(|n| {
+                        scope.observe(|| {
+                            asked.store(n, Ordering::SeqCst);
+                            wait_for(&done, n);
+                        })
+                    })
+                    .collect();
+                asked.store(SCOPES + 1, Ordering::SeqCst);
+                let said = Incomplete::OtherThreads {
+                    syncs: 1,
+                    threads: vec!["older".to_owned()],
+                };
+                for (n, seen) in (1..).zip(&seen) {
+                    assert_eq!(seen.incomplete(), std::slice::from_ref(&said), "scope {n}");
+                }
+            });
+        },
+    );
+}
+
+#[test]
+fn a_reason_is_told_once_and_as_soon_as_it_is_met() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().canonicalize().unwrap().join("file");
+    let open = || {
+        File::options()
+            .write(true)
+            .create(true)
+            .custom_flags(libc::O_DSYNC)
+            .open(&path)
+    };
+    let (told, tells) = mpsc::channel();
+    let seen = kernel_scope().try_observe(
+        || {
+            drop(open().unwrap());
+            let reason = tells.recv_timeout(Duration::from_secs(20)).unwrap();
+            drop(open().unwrap());
+            (reason, tells)
+        },
+        |_| (),
+        |reason| told.send(reason.clone()).unwrap(),
+    );
+    let seen = seen.unwrap();
+    let durable_open = Incomplete::DurableOpen { path: Some(path) };
+    assert_eq!(said(&seen), std::slice::from_ref(&durable_open));
+    let (first, tells) = seen.value;
+    assert_eq!(first, durable_open);
+    assert!(tells.try_iter().all(|reason| reason != durable_open));
+}
+
 #[test]
 fn timed_syncs_have_their_results_and_times() {
     let dir = tempdir().unwrap();
@@ -879,6 +1062,18 @@ fn timed_syncs_have_their_results_and_times() {
         assert!(event.duration.unwrap_or_default() < whole);
     }
     assert_eq!(seen.counts().total(), 5);
+}
+
+/// A copy of a descriptor that there is not can't be had either: its caller asks the kernel itself.
+#[test]
+fn a_timed_sync_of_a_child_is_its_own_where_the_descriptor_cannot_be_copied() {
+    let seen = kernel_scope()
+        .timed()
+        .observe(|| in_fork(|| assert_eq!(c::fsync_by_hand(-1), i64::from(-libc::EBADF))));
+    assert_eq!(seen.value, 0);
+    assert_eq!(seen.counts(), SyncCounts::new().unknown(1));
+    let event = &seen.events()[0];
+    assert_eq!((event.outcome, event.duration), (Outcome::NotSeen, None));
 }
 
 /// A record lock of the process is gone when any of its descriptors of the file is closed.

@@ -1,10 +1,14 @@
 //! A kernel that refuses: played by a filter on the test's own thread, which answers for it.
 
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use fsync_counter::{Incomplete, KernelScope, KernelScopeUnavailable, SyncCounts};
-use libc::{c_int, sock_filter};
+use libc::{c_int, c_long, sock_filter};
 
 use crate::alone::alone;
-use crate::kernel::synced_in_a_storm;
+use crate::kernel::{openat2, synced_in_a_storm};
 
 fn statement(code: u32, k: u32) -> sock_filter {
     jump(code, k, 0)
@@ -20,13 +24,18 @@ fn jump(code: u32, k: u32, if_false: u8) -> sock_filter {
 }
 
 /// From here on `seccomp` fails on this thread, and on those that it starts, with that `errno`
-/// where its second argument has one of the bits.
+/// where its flags have one of the bits.
 fn refuse(bits: u32, errno: c_int) {
+    refuse_call(libc::SYS_seccomp, bits, errno);
+}
+
+/// The same for any call, with its second argument for the flags.
+fn refuse_call(number: c_long, bits: u32, errno: c_int) {
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-    let seccomp = u32::try_from(libc::SYS_seccomp).unwrap();
+    let number = u32::try_from(number).unwrap();
     let mut program = [
         statement(load, 0),
-        jump(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, seccomp, 3),
+        jump(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number, 3),
         statement(load, 24),
         jump(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, bits, 1),
         statement(
@@ -88,6 +97,32 @@ fn each_refusal_is_an_error_of_its_own_with_advice() {
 }
 
 #[test]
+fn no_thread_for_the_closure_is_an_error_or_a_panic() {
+    alone(
+        "kernel_refused::no_thread_for_the_closure_is_an_error_or_a_panic",
+        || {
+            let scope = KernelScope::open().unwrap();
+            // Their second argument is a stack or a size, and never 0 for a thread.
+            for number in [libc::SYS_clone, libc::SYS_clone3] {
+                refuse_call(number, u32::MAX, libc::EAGAIN);
+            }
+            let ran = AtomicBool::new(false);
+            let run = || ran.store(true, Ordering::SeqCst);
+            let refused = scope.try_observe(run, |_| (), |_| ()).unwrap_err();
+            let expected = KernelScopeUnavailable::Failed {
+                what: "start a thread",
+                errno: libc::EAGAIN,
+            };
+            assert_eq!(refused, expected);
+            let panic = catch_unwind(AssertUnwindSafe(|| scope.observe(run))).unwrap_err();
+            let text = panic.downcast_ref::<String>();
+            assert_eq!(text, Some(&expected.to_string()));
+            assert!(!ran.load(Ordering::SeqCst));
+        },
+    );
+}
+
+#[test]
 fn an_older_kernel_counts_and_says_that_it_is_approximate() {
     alone(
         "kernel_refused::an_older_kernel_counts_and_says_that_it_is_approximate",
@@ -98,6 +133,26 @@ fn an_older_kernel_counts_and_says_that_it_is_approximate() {
             let seen = scope.observe(|| file.sync_all().unwrap());
             assert_eq!(seen.counts(), SyncCounts::new().files(1));
             assert_eq!(seen.incomplete(), [Incomplete::Approximate]);
+        },
+    );
+}
+
+/// `openat2` has its flags in memory: those that can't be read may make writes durable.
+#[test]
+fn what_cannot_be_read_of_a_call_is_said() {
+    alone(
+        "kernel_refused::what_cannot_be_read_of_a_call_is_said",
+        || {
+            let dir = tempfile::tempdir().unwrap();
+            File::create(dir.path().join("file")).unwrap();
+            let folder = File::open(dir.path()).unwrap();
+            let scope = KernelScope::open().unwrap();
+            // Its second argument is a place in memory.
+            refuse_call(libc::SYS_process_vm_readv, u32::MAX, libc::EPERM);
+            let seen = scope.observe(|| openat2(&folder, 0));
+            assert!(seen.value > 0);
+            let said = Incomplete::DurableOpen { path: None };
+            assert_eq!(seen.incomplete(), [said]);
         },
     );
 }

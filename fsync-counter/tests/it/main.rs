@@ -3,11 +3,7 @@
 //! The tests run as cargo-nextest runs them (a process each) and as `cargo test` does (threads of
 //! one process). So they count by thread and by path; what changes or counts the whole process,
 //! and syncs that every path scope has to note as unknown, run [`alone`].
-#![cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(miri)
-))]
+#![cfg(supported)]
 
 mod allocations;
 mod alone;

@@ -32,7 +32,7 @@ use schedstat::Schedstat;
 use tasks::Tasks;
 
 pub(crate) use process::{read_both, wait_with_usage};
-pub(crate) use schedstat::Schedstat as TaskBooks;
+pub(crate) use schedstat::{Schedstat as TaskBooks, Times as TaskTimes};
 
 /// CPU time that two sums of the same tasks may differ by, since they are not read at once; a
 /// thread that comes and goes takes more.
@@ -551,6 +551,43 @@ mod tests {
         let readings = accounting.end_round(None);
         let why = readings.why_wall.unwrap_or_default();
         assert!(why.ends_with("schedstat: hidden"), "{why}");
+    }
+
+    /// Whether or not a sample waited for a CPU.
+    #[test]
+    fn a_child_that_is_left_at_the_end_takes_the_excuse_away() {
+        let mut accounting = Accounting::new(false);
+        accounting.begin_round();
+        let mut command = std::process::Command::new("cat");
+        // It reads until its input is closed, which waiting for it does.
+        let mut child = command.stdin(std::process::Stdio::piped()).spawn();
+        let readings = accounting.end_round(None);
+        let child = child.as_mut().expect("it starts");
+        child.wait().expect("it ends");
+        assert!(readings.delays.hi_is_wall.is_some());
+    }
+
+    #[test]
+    fn waiting_that_a_sample_gives_up_is_kept_for_the_round() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let path = file.path().to_str().expect("a name");
+        let books = |run_delay: u64| std::fs::write(path, format!("1 {run_delay} 1\n"));
+        books(0).expect("written");
+        let mut accounting = Accounting {
+            schedstat: usable_schedstat(path),
+            ..Accounting::new(false)
+        };
+        accounting.begin_round();
+        for n in 1..=2 {
+            let before = accounting.before();
+            books(n * 3 * MS).expect("written");
+            // A millisecond between the reading and the start, none between the end and the next.
+            let start = before.time + Duration::from_millis(1);
+            let end = start + Duration::from_secs(3600);
+            let sample = accounting.after(&before, start, end);
+            assert_eq!(sample.run_delay_ns, Some(2 * MS));
+            assert_eq!(accounting.given_up.get(), n * READINGS_CPU_NS);
+        }
     }
 
     /// The CPU time of a child that comes after the warm-up can't be told from others' by sample.

@@ -302,6 +302,25 @@ fn red_children_that_vanish_are_no_proof_of_guilt() {
 }
 
 #[test]
+fn red_child_begins_to_ignore_its_children() {
+    if is_child() {
+        let record = Gate::new("tests/vanish-later", limited_to(1000 * MS)).check(|| {
+            // SAFETY: sets what a signal does; nothing else in this process waits for children.
+            unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) }
+        });
+        assert_eq!(record.verdict, Verdict::Within);
+        let bounds = record.bounds.unwrap_or_default();
+        assert!(bounds.contains("SIGCHLD is ignored"), "{bounds}");
+    }
+}
+
+#[test]
+fn red_children_that_begin_to_vanish_in_a_round_are_seen_at_its_end() {
+    let output = Run::new().test("busy::red_child_begins_to_ignore_its_children", &[]);
+    assert!(output.passed, "{}", output.text);
+}
+
+#[test]
 fn red_child_runs_commands() {
     if is_child() {
         let limit = std::env::var(LIMIT_ENV).expect("a limit").parse();

@@ -366,3 +366,22 @@ pub(crate) fn set_errno(errno: c_int) {
     // SAFETY: see above.
     unsafe { *place = errno };
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    /// A system call that is made next by somebody else leaves its sixth argument as it finds it.
+    #[test]
+    fn the_mark_is_not_in_its_register_any_more() {
+        extern "C" fn forwards() {
+            assert_eq!(fsync(-1), Err(libc::EBADF));
+        }
+        let left: c_long;
+        // SAFETY: calls a function of the C convention; r12 is nobody's but this code's.
+        unsafe {
+            asm!("call {}", "mov r12, r9", sym forwards, out("r12") left, clobber_abi("C"));
+        }
+        assert_ne!(left, FORWARDED);
+    }
+}

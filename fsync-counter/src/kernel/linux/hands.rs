@@ -165,3 +165,86 @@ fn issue(job: Job, answers: Answers) -> Option<Seen> {
     drop(copied);
     answers.answer(id, result).is_ok().then_some(seen)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+    use crate::event::{Event, FileClass};
+    use crate::kernel::linux::install;
+    use crate::kernel::linux::interface::Listener;
+
+    fn fsync(id: u64, thread: u32, file: &File) -> Job {
+        Job {
+            id,
+            fd: Some(file.as_raw_fd()),
+            is_own: true,
+            seen: Seen {
+                event: Event {
+                    sequence: id,
+                    operation: Operation::Fsync,
+                    flags: 0,
+                    class: FileClass::File,
+                    path: None,
+                    thread,
+                    process: std::process::id(),
+                    outcome: Outcome::NotSeen,
+                    duration: None,
+                },
+                origin: None,
+            },
+        }
+    }
+
+    /// A thread whose `f` is told to the listener.
+    fn watched<T: Send + 'static>(
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> (Listener, thread::JoinHandle<T>) {
+        let (send, receive) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            send.send(install(false)).expect("the test waits for it");
+            f()
+        });
+        let listener = receive.recv().expect("it is said");
+        let listener = listener.unwrap_or_else(|errno| panic!("no listener: errno {errno}"));
+        (listener, thread)
+    }
+
+    /// Nobody took its result before.
+    #[test]
+    fn a_sync_that_is_answered_last_is_among_those_that_are_waited_for() {
+        let file = tempfile::tempfile().expect("a file");
+        let same_file = file.try_clone().expect("a copy");
+        let (mut listener, caller) = watched(move || raw::fsync(same_file.as_raw_fd()));
+        let told = listener.receive().expect("a sync");
+        let mut hands = Hands::new(listener.answers());
+        assert!(hands.give(fsync(told.id, told.thread, &file)).is_none());
+        let answer = caller.join().expect("it returns");
+        assert_eq!(answer, Ok(0));
+        let all = hands.finish();
+        let outcomes: Vec<_> = all.iter().map(|seen| seen.event.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Succeeded]);
+    }
+
+    #[test]
+    fn as_many_threads_as_jobs_wait_and_a_job_whose_caller_is_gone_is_no_sync() {
+        const JOBS: usize = 3;
+        let file = tempfile::tempfile().expect("a file");
+        let (listener, caller) = watched(|| ());
+        caller.join().expect("it returns");
+        let mut hands = Hands::new(listener.answers());
+        let waiting = Arc::clone(&hands.waiting);
+        let nobody_begins = waiting.lock().expect("no thread has panicked");
+        let before = Arc::strong_count(&waiting);
+        for id in 1..=JOBS {
+            let id = u64::try_from(id).expect("a small number");
+            assert!(hands.give(fsync(id, 1, &file)).is_none());
+        }
+        // Each thread has one.
+        assert_eq!(Arc::strong_count(&waiting) - before, JOBS);
+        drop(nobody_begins);
+        assert!(hands.finish().is_empty());
+    }
+}

@@ -59,26 +59,11 @@ impl Task {
     /// The path that a call was given: its text, below the directory that a descriptor or the task
     /// itself stands in. `None` where the memory may not be read.
     pub(super) fn path_argument(&self, directory: c_int, address: u64) -> Option<PathBuf> {
-        let mut text = Vec::new();
-        // Up to the end of a page at a time: the next may not be there.
-        const PAGE: usize = 4096;
-        while text.len() < PATH_MAX {
-            let from = address.checked_add(text.len() as u64)?;
-            let mut piece = [0; PAGE];
-            let len = PAGE - usize::try_from(from).ok()? % PAGE;
-            let read = read_memory(self.thread, from, &mut piece[..len]).ok()?;
-            let piece = &piece[..read];
-            if let Some(end) = piece.iter().position(|byte| *byte == 0) {
-                text.extend(&piece[..end]);
-                let path = PathBuf::from(OsString::from_vec(text));
-                return Some(self.below(directory, &path));
-            }
-            if read < len {
-                return None;
-            }
-            text.extend(piece);
-        }
-        None
+        let text = text_at(address, |from, piece| {
+            read_memory(self.thread, from, piece).ok()
+        })?;
+        let path = PathBuf::from(OsString::from_vec(text));
+        Some(self.below(directory, &path))
     }
 
     fn below(&self, directory: c_int, path: &Path) -> PathBuf {
@@ -121,6 +106,31 @@ impl Task {
         let (object, offset) = code_at(instruction);
         Origin::Code { object, offset }
     }
+}
+
+/// The bytes from an address to the first zero, as `read` reads them from there into a piece; how
+/// many it read.
+fn text_at(address: u64, read: impl Fn(u64, &mut [u8]) -> Option<usize>) -> Option<Vec<u8>> {
+    const PAGE: usize = 4096;
+    let mut text = Vec::new();
+    while text.len() < PATH_MAX {
+        let from = address.checked_add(text.len() as u64)?;
+        let mut piece = [0; PAGE];
+        // Up to the end of a page at a time: the next may not be there, and no part of a piece is
+        // promised (`process_vm_readv(2)`).
+        let len = PAGE - usize::try_from(from).ok()? % PAGE;
+        let read = read(from, &mut piece[..len])?;
+        let piece = &piece[..read];
+        if let Some(end) = piece.iter().position(|byte| *byte == 0) {
+            text.extend(&piece[..end]);
+            return Some(text);
+        }
+        if read < len {
+            return None;
+        }
+        text.extend(piece);
+    }
+    None
 }
 
 /// The process that a thread belongs to.
@@ -197,5 +207,27 @@ mod tests {
         let place = (&raw const number).addr() as u64;
         assert_eq!(task.word_at(place), Some(number));
         assert_eq!(task.word_at(8), None);
+    }
+
+    /// Two pages, and none before and behind them: a piece that goes beyond is refused as a whole.
+    #[test]
+    fn a_text_may_end_where_its_memory_does() {
+        const START: usize = 0x7000;
+        let read_at_the_end = |text: &[u8]| {
+            let mut memory = vec![b'x'; 2 * 4096];
+            let at = memory.len() - text.len();
+            memory[at..].copy_from_slice(text);
+            let read = |from, piece: &mut [u8]| {
+                let at = usize::try_from(from).ok()?.checked_sub(START)?;
+                piece.copy_from_slice(memory.get(at..at + piece.len())?);
+                Some(piece.len())
+            };
+            text_at((START + at) as u64, read)
+        };
+        assert_eq!(read_at_the_end(b"/the/end\0"), Some(b"/the/end".to_vec()));
+        let across = [b"a".repeat(4000), b"b".repeat(95)].concat();
+        let ended = [&across[..], b"\0"].concat();
+        assert_eq!(read_at_the_end(&ended), Some(across));
+        assert_eq!(read_at_the_end(b"no zero"), None);
     }
 }

@@ -284,16 +284,18 @@ fn root_cpuacct() -> Option<File> {
 
 /// The quotas of our cgroup and of those above it.
 fn quotas() -> Vec<Quota> {
-    let Ok(groups) = fs::read_to_string("/proc/self/cgroup") else {
-        return Vec::new();
-    };
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    quotas_below(Path::new("/sys/fs/cgroup"), &groups)
+}
+
+fn quotas_below(mount: &Path, groups: &str) -> Vec<Quota> {
     let mut found = Vec::new();
-    for (root, path) in groups.lines().filter_map(cpu_group) {
+    for (root, path) in groups.lines().filter_map(|line| cpu_group(mount, line)) {
         // Some name the controllers in another order than the directory does.
         let root = if root.is_dir() {
             root
         } else {
-            PathBuf::from("/sys/fs/cgroup/cpu")
+            mount.join("cpu")
         };
         // A container may be told the host's path, and shown its own group as the root.
         let mut group = root.join(path.trim_start_matches('/'));
@@ -312,14 +314,14 @@ fn quotas() -> Vec<Quota> {
 
 /// Where the CPU controller's groups are, and our path below: of a line `0::/path` (version 2) or
 /// `1:cpu,cpuacct:/path` (version 1).
-fn cpu_group(line: &str) -> Option<(PathBuf, &str)> {
+fn cpu_group<'a>(mount: &Path, line: &'a str) -> Option<(PathBuf, &'a str)> {
     let mut parts = line.splitn(3, ':');
     let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
     if controllers.is_empty() {
-        return Some((PathBuf::from("/sys/fs/cgroup"), path));
+        return Some((mount.to_owned(), path));
     }
     let is_cpu = controllers.split(',').any(|controller| controller == "cpu");
-    is_cpu.then(|| (Path::new("/sys/fs/cgroup").join(controllers), path))
+    is_cpu.then(|| (mount.join(controllers), path))
 }
 
 fn quota_of(group: &Path) -> Option<Quota> {
@@ -417,7 +419,10 @@ mod tests {
         assert_eq!(cpus_of_max("max 100000\n"), None);
         assert_eq!(cpus_of_max("garbage"), None);
         assert_eq!(cpus_of_max("100 0"), None);
-        let group = |line| cpu_group(line).map(|(root, path)| (root.display().to_string(), path));
+        let group = |line| {
+            cpu_group(Path::new("/sys/fs/cgroup"), line)
+                .map(|(root, path)| (root.display().to_string(), path))
+        };
         assert_eq!(group("0::/a/b"), Some(("/sys/fs/cgroup".into(), "/a/b")));
         assert_eq!(
             group("4:cpu,cpuacct:/x"),
@@ -452,6 +457,35 @@ mod tests {
         let quota = quota_of(group.path()).expect("a quota");
         assert!((quota.cpus - 2.0).abs() < 1e-9);
         assert_eq!(quota.throttled(), Some(5_000));
+    }
+
+    #[test]
+    fn quotas_are_those_of_the_group_and_of_all_above_it_wherever_they_are_mounted() {
+        let mount = tempfile::tempdir().expect("a directory");
+        let group = |path: &str, files: &[(&str, &str)]| {
+            let group = mount.path().join(path);
+            fs::create_dir_all(&group).expect("made");
+            for (name, text) in [("cpu.stat", "nr_throttled 0\n")].iter().chain(files) {
+                fs::write(group.join(name), text).expect("written");
+            }
+        };
+        let version_1 = |quota| [("cpu.cfs_quota_us", quota), ("cpu.cfs_period_us", "100000")];
+        group("cpu", &version_1("300000"));
+        group("cpu/limited", &version_1("150000"));
+        group("cpu/limited/inner", &version_1("-1"));
+        group("slice", &[("cpu.max", "200000 100000")]);
+        group("slice/unit", &[("cpu.max", "max 100000")]);
+        let cpus = |groups: &str| {
+            let quotas = quotas_below(mount.path(), groups);
+            let cpus: Vec<_> = quotas.iter().map(|quota| quota.cpus.to_string()).collect();
+            cpus.join(" ")
+        };
+        let named_otherwise = "5:cpuset:/slice\n4:cpuacct,cpu:/limited/inner\n";
+        assert_eq!(cpus(named_otherwise), "1.5 3");
+        assert_eq!(cpus("4:cpu:/limited\n"), "1.5 3");
+        assert_eq!(cpus("4:cpu:/path/of/the/host\n"), "3");
+        assert_eq!(cpus("0::/slice/unit\n"), "2");
+        assert_eq!(cpus(""), "");
     }
 
     fn machine() -> Machine {

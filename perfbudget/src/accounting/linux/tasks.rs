@@ -180,9 +180,11 @@ mod tests {
                 }
             });
             let spinning = receive.recv().expect("it sends");
-            assert!(is_runnable(spinning));
-            assert!(neighbour().is_some());
+            let (runs, neighbour) = (is_runnable(spinning), neighbour());
+            // First, as the scope waits for it.
             stop.store(true, Ordering::Relaxed);
+            assert!(runs);
+            assert!(neighbour.is_some());
         });
         if clocks::own_tid() != Some(std::process::id()) {
             // libtest's main thread waits for this test.
