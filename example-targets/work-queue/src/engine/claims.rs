@@ -1,0 +1,275 @@
+//! Getting work: instances to start, actions that nobody has, and the lease that allows it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Shared, Stop};
+use crate::graph::{Gate, Graph};
+use crate::progress::{Action, Event};
+use crate::store::{ClaimedAction, Delivery, GateInbox, InstanceId, Store, StoreError};
+use crate::value::Json;
+
+/// Instances that are claimed at once.
+const INSTANCES_MAX: usize = 128;
+/// Actions that are claimed at once.
+const ACTIONS_MAX: usize = 1_000;
+
+/// Waits for a wake-up, the time, or the end.
+async fn pause<S>(shared: &Shared<S>, wake: &tokio::sync::Notify, time: Duration) {
+    let mut stop = shared.stop.subscribe();
+    if *stop.borrow_and_update() != Stop::No {
+        return;
+    }
+    tokio::select! {
+        () = wake.notified() => {}
+        _ = stop.changed() => {}
+        () = tokio::time::sleep(time) => {}
+    }
+}
+
+/// Claims instances while the engine has few actions.
+pub(super) async fn start_loop<S: Store>(shared: Arc<Shared<S>>) {
+    let mut trouble = Trouble::new("claiming instances");
+    while !shared.is_stopping() {
+        let room = shared
+            .options
+            .actions_enough
+            .saturating_sub(shared.in_flight());
+        let width = shared.width.load(Ordering::Relaxed).max(16);
+        let wanted = (16 * room / width).min(INSTANCES_MAX);
+        if wanted == 0 {
+            pause(&shared, &shared.wake_starts, shared.options.poll).await;
+            continue;
+        }
+        let workflows = Arc::clone(&shared.workflows);
+        let max = u32::try_from(wanted).unwrap_or(u32::MAX);
+        match shared
+            .store
+            .claim_instances(shared.session(), workflows, max)
+            .await
+        {
+            Ok(claimed) => {
+                trouble.over(&shared);
+                let found = claimed.len();
+                let known = claimed.into_iter().filter_map(|claimed| {
+                    let graph = shared.graphs.get(&claimed.workflow)?;
+                    Some(Event::Claimed(claimed, Arc::clone(graph)))
+                });
+                let known: Vec<Event> = known.collect();
+                // What they begin with is not known yet, and counts as what others began with.
+                shared.push(known);
+                if found < wanted {
+                    pause(&shared, &shared.wake_starts, shared.options.poll).await;
+                } else {
+                    // Their first actions come with the next batch.
+                    pause(&shared, &shared.wake_starts, Duration::from_millis(20)).await;
+                }
+            }
+            Err(error) => trouble.pause(&shared, &shared.wake_starts, error).await,
+        }
+    }
+}
+
+/// Claims actions that nobody has.
+pub(super) async fn claim_loop<S: Store>(shared: Arc<Shared<S>>) {
+    let mut trouble = Trouble::new("claiming actions");
+    while !shared.is_stopping() {
+        let half = shared.options.actions_max / 2;
+        let room = half.saturating_sub(shared.in_flight()).min(ACTIONS_MAX);
+        if room == 0 {
+            pause(&shared, &shared.wake_claims, Duration::from_millis(20)).await;
+            continue;
+        }
+        let workflows = Arc::clone(&shared.workflows);
+        let max = u32::try_from(room).unwrap_or(u32::MAX);
+        match shared
+            .store
+            .claim_actions(shared.session(), workflows, max)
+            .await
+        {
+            Ok(claimed) => {
+                trouble.over(&shared);
+                let found = claimed.len();
+                take(&shared, claimed);
+                if found < room {
+                    pause(&shared, &shared.wake_claims, shared.options.poll).await;
+                }
+            }
+            Err(error) => trouble.pause(&shared, &shared.wake_claims, error).await,
+        }
+    }
+}
+
+fn take<S: Store>(shared: &Shared<S>, claimed: Vec<ClaimedAction>) {
+    let mut ready = Vec::with_capacity(claimed.len());
+    let mut events = Vec::new();
+    for claimed in claimed {
+        let graph = shared.graphs.get(&claimed.workflow);
+        match graph {
+            Some(graph) if !claimed.is_orphan => {
+                let action = action_of(claimed, Arc::clone(graph));
+                let deliveries_max = action.graph.nodes[action.node].retry.deliveries_max;
+                if action.delivery > deliveries_max {
+                    events.push(Event::Failed {
+                        error: format!(
+                            "it was delivered {deliveries_max} times, and its worker died the last time"
+                        ),
+                        is_final: true,
+                        ran: Duration::ZERO,
+                        action,
+                    });
+                } else {
+                    ready.push(action);
+                }
+            }
+            _ => events.push(Event::Orphaned(Delivery {
+                action: claimed.id,
+                delivery: claimed.delivery,
+            })),
+        }
+    }
+    shared.ready.push(ready);
+    if !events.is_empty() {
+        shared.push(events);
+    }
+}
+
+fn action_of(claimed: ClaimedAction, graph: Arc<Graph>) -> Action {
+    Action {
+        id: claimed.id,
+        instance: claimed.instance,
+        graph,
+        node: claimed.node as usize,
+        element: claimed.element,
+        delivery: claimed.delivery,
+        priority: claimed.priority,
+        input: claimed.input,
+        carried: claimed.carried,
+        ready: Instant::now(),
+    }
+}
+
+/// Renews the lease, three times as often as it must be, and sees to what was left behind.
+pub(super) async fn keep<S: Store>(shared: Arc<Shared<S>>) {
+    let mut trouble = Trouble::new("renewing the lease");
+    let mut seen: HashSet<(InstanceId, u32)> = HashSet::new();
+    let never = tokio::sync::Notify::new();
+    let every = shared.options.lease / 3;
+    while !shared.is_stopping() {
+        let session = shared.session();
+        match shared.store.renew(session, shared.options.lease).await {
+            Ok(renewed) => {
+                trouble.over(&shared);
+                if renewed.sessions_expired > 0 {
+                    shared.wake_starts.notify_one();
+                    shared.wake_claims.notify_one();
+                }
+                // Most are being passed at this moment; those of the last time are not.
+                let now: HashSet<_> = renewed.left_behind.into_iter().collect();
+                let left: Vec<_> = now.intersection(&seen).copied().collect();
+                seen = now;
+                if !left.is_empty() {
+                    read_gates(&shared, left).await;
+                }
+                let next = renewed.next_due.map_or(every, |due| due.min(every));
+                pause(&shared, &never, next.max(Duration::from_millis(5))).await;
+                if next < every {
+                    shared.wake_starts.notify_one();
+                    shared.wake_claims.notify_one();
+                }
+            }
+            Err(StoreError::SessionLost) => reopen(&shared, &mut trouble).await,
+            Err(error) => trouble.pause(&shared, &never, error).await,
+        }
+    }
+}
+
+/// What the engine had was given to others. It goes on with a new session; what its handlers still
+/// return counts if nobody else has claimed it.
+async fn reopen<S: Store>(shared: &Arc<Shared<S>>, trouble: &mut Trouble) {
+    shared.counters.sessions_lost.add(1);
+    drop(shared.ready.take_all());
+    match shared.store.open_session(shared.options.lease).await {
+        Ok(session) => shared.session.store(session.0, Ordering::Release),
+        Err(error) => {
+            let never = tokio::sync::Notify::new();
+            trouble.pause(shared, &never, error).await;
+        }
+    }
+}
+
+/// Reads what has arrived at complete gates, so that they can be passed.
+pub(super) async fn read_gates<S: Store>(shared: &Arc<Shared<S>>, gates: Vec<(InstanceId, u32)>) {
+    // What can't be read now is found again when the lease is renewed.
+    let Ok(inboxes) = shared.store.inbox(gates).await else {
+        return;
+    };
+    shared.counters.gates_read.add(inboxes.len() as u64);
+    let events: Vec<Event> = inboxes
+        .into_iter()
+        .filter_map(|inbox| complete(shared, inbox))
+        .collect();
+    shared.push(events);
+}
+
+fn complete<S>(shared: &Shared<S>, inbox: GateInbox) -> Option<Event> {
+    let graph = shared.graphs.get(&inbox.workflow)?;
+    let mut values = Vec::new();
+    for part in &inbox.parts {
+        let entries: Vec<(u32, Box<serde_json::value::RawValue>)> = part.to().ok()?;
+        let entries = entries.into_iter();
+        values.extend(entries.map(|(at, value)| (at, Json::trusted(value.get()))));
+    }
+    Some(Event::GateComplete {
+        instance: inbox.instance,
+        graph: Arc::clone(graph),
+        gate: Gate(inbox.gate),
+        priority: inbox.priority,
+        values,
+    })
+}
+
+/// A database that can't: said once, tried again with growing pauses.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    what: &'static str,
+    failures: u32,
+}
+
+impl Trouble {
+    pub(super) fn new(what: &'static str) -> Self {
+        Self { what, failures: 0 }
+    }
+
+    pub(super) fn over<S>(&mut self, shared: &Shared<S>) {
+        if self.failures > 0 {
+            self.failures = 0;
+            shared.counters.say(format!("{}: works again", self.what));
+        }
+    }
+
+    pub(super) fn said<S>(&mut self, shared: &Shared<S>, error: &StoreError) -> Duration {
+        if self.failures == 0 {
+            shared.counters.say(format!("{}: {error}; trying again", self.what));
+        }
+        self.failures = self.failures.saturating_add(1);
+        shared.counters.store_errors.add(1);
+        Duration::from_millis(10) * 2_u32.pow(self.failures.min(7))
+    }
+
+    async fn pause<S>(
+        &mut self,
+        shared: &Shared<S>,
+        wake: &tokio::sync::Notify,
+        error: StoreError,
+    ) {
+        // The keeper opens another session.
+        let wait = match &error {
+            StoreError::SessionLost => Duration::from_millis(20),
+            error => self.said(shared, error),
+        };
+        pause(shared, wake, wait).await;
+    }
+}
