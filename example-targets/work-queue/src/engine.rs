@@ -61,7 +61,9 @@ pub enum EngineError {
     #[error("workflow {0:?} is not known to this engine")]
     UnknownWorkflow(String),
     /// An input is too large.
-    #[error("an input of {bytes} bytes is too large (at most {max} are allowed)\nstore it elsewhere and pass where")]
+    #[error(
+        "an input of {bytes} bytes is too large (at most {max} are allowed)\nstore it elsewhere and pass where"
+    )]
     InputTooLarge {
         /// Its size.
         bytes: usize,
@@ -280,7 +282,9 @@ impl<S: Store> Engine<S> {
     ///
     /// An unknown workflow, an input that is too large, or what the database says.
     pub async fn create(&self, workflow: &str, input: Json) -> Result<InstanceId, EngineError> {
-        let ids = self.create_many(workflow, vec![(input, 0, Duration::ZERO)]).await?;
+        let ids = self
+            .create_many(workflow, vec![(input, 0, Duration::ZERO)])
+            .await?;
         Ok(ids[0])
     }
 
@@ -363,6 +367,13 @@ impl<S: Store> Engine<S> {
         let mut metrics = self.shared.counters.snapshot();
         metrics.queries = self.shared.store.query_times();
         metrics
+    }
+
+    /// How many instances it has seen end.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        let counters = &self.shared.counters;
+        counters.instances_completed.get() + counters.instances_failed.get()
     }
 
     /// The store that it works on.

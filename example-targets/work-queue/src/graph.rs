@@ -45,7 +45,9 @@ pub enum GraphError {
         known: Option<String>,
     },
     /// A node waits twice for another.
-    #[error("node {node:?} of workflow {workflow:?} is twice after {predecessor:?}\none condition may list several values")]
+    #[error(
+        "node {node:?} of workflow {workflow:?} is twice after {predecessor:?}\none condition may list several values"
+    )]
     DuplicateEdge {
         /// The workflow's name.
         workflow: String,
@@ -63,7 +65,9 @@ pub enum GraphError {
         nodes: Vec<String>,
     },
     /// The list of a fan-out comes from a node that it is not after.
-    #[error("node {node:?} of workflow {workflow:?} is over a list of {source_node:?}, which it is not after\nadd it to `after`")]
+    #[error(
+        "node {node:?} of workflow {workflow:?} is over a list of {source_node:?}, which it is not after\nadd it to `after`"
+    )]
     ForeignList {
         /// The workflow's name.
         workflow: String,
@@ -73,7 +77,9 @@ pub enum GraphError {
         source_node: String,
     },
     /// A JSON pointer that is neither empty nor begins with a slash.
-    #[error("node {node:?} of workflow {workflow:?} has the JSON pointer {pointer:?}, which must be empty or begin with \"/\"")]
+    #[error(
+        "node {node:?} of workflow {workflow:?} has the JSON pointer {pointer:?}, which must be empty or begin with \"/\""
+    )]
     Pointer {
         /// The workflow's name.
         workflow: String,

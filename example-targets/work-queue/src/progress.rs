@@ -348,7 +348,11 @@ impl Builder<'_> {
             "deliveries": action.delivery,
             "error": error,
         });
-        self.end(action.instance, Outcome::Failed, Json::trusted(result.to_string()));
+        self.end(
+            action.instance,
+            Outcome::Failed,
+            Json::trusted(result.to_string()),
+        );
     }
 
     fn end(&mut self, instance: InstanceId, outcome: Outcome, result: Json) {
@@ -590,7 +594,9 @@ impl Builder<'_> {
     fn log(&mut self, action: &Action, outcome: &str, ran: Duration, error: Option<&str>) {
         let log = &mut self.log;
         log.push(if log.is_empty() { '[' } else { ',' });
-        let element = action.element.map_or(-1, |element| i64::from(element.index));
+        let element = action
+            .element
+            .map_or(-1, |element| i64::from(element.index));
         _ = write!(
             log,
             "[{},{},{},{element},{},\"{outcome}\",{}",
@@ -608,7 +614,8 @@ impl Builder<'_> {
 
     fn finish(mut self) -> Result<(Consequences, Numbers), NumbersUsedUp> {
         let failed = &self.failed;
-        self.pending.retain(|(instance, _), _| !failed.contains(instance));
+        self.pending
+            .retain(|(instance, _), _| !failed.contains(instance));
         let mut pending: Vec<_> = std::mem::take(&mut self.pending).into_iter().collect();
         // In one order everywhere: two engines that wait for each other's rows would wait for ever.
         pending.sort_unstable_by_key(|(key, _)| *key);
@@ -668,11 +675,7 @@ fn position(index: usize) -> u32 {
 }
 
 /// One value as it is; several by the names of where they come from.
-fn together<'a>(
-    values: &[(u32, Json)],
-    edges: usize,
-    name: impl Fn(u32) -> &'a str,
-) -> Json {
+fn together<'a>(values: &[(u32, Json)], edges: usize, name: impl Fn(u32) -> &'a str) -> Json {
     match values {
         [] => Json::null(),
         [(_, value)] if edges == 1 => value.clone(),

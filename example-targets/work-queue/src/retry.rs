@@ -99,17 +99,35 @@ mod tests {
             deliveries_max: 5,
             backoff,
         };
-        assert_eq!(waits(policy(Backoff::None), 5), [Some(0), Some(0), Some(0), Some(0), None]);
-        let linear = Backoff::Linear { step_ms: 10, max_ms: 25 };
-        assert_eq!(waits(policy(linear), 5), [Some(10), Some(20), Some(25), Some(25), None]);
-        let exponential = Backoff::Exponential { first_ms: 10, max_ms: 50 };
-        assert_eq!(waits(policy(exponential), 5), [Some(10), Some(20), Some(40), Some(50), None]);
+        assert_eq!(
+            waits(policy(Backoff::None), 5),
+            [Some(0), Some(0), Some(0), Some(0), None]
+        );
+        let linear = Backoff::Linear {
+            step_ms: 10,
+            max_ms: 25,
+        };
+        assert_eq!(
+            waits(policy(linear), 5),
+            [Some(10), Some(20), Some(25), Some(25), None]
+        );
+        let exponential = Backoff::Exponential {
+            first_ms: 10,
+            max_ms: 50,
+        };
+        assert_eq!(
+            waits(policy(exponential), 5),
+            [Some(10), Some(20), Some(40), Some(50), None]
+        );
         assert_eq!(waits(RetryPolicy::never(), 1), [None]);
     }
 
     #[test]
     fn no_number_of_failures_overflows() {
-        let exponential = Backoff::Exponential { first_ms: u64::MAX, max_ms: 7 };
+        let exponential = Backoff::Exponential {
+            first_ms: u64::MAX,
+            max_ms: 7,
+        };
         for failures in [1, 64, 65, u32::MAX - 1] {
             assert_eq!(exponential.after(failures), Duration::from_millis(7));
         }

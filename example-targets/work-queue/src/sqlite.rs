@@ -324,8 +324,10 @@ impl Store for SqliteStore {
     }
 
     async fn counts(&self) -> StoreResult<StoreCounts> {
-        self.run(None, |connection, _| claim::counts(connection).map_err(failed))
-            .await
+        self.run(None, |connection, _| {
+            claim::counts(connection).map_err(failed)
+        })
+        .await
     }
 
     fn query_times(&self) -> QueryTimes {

@@ -333,4 +333,3 @@ async fn apply<S: Store>(
 fn trouble_is_long(begun: Instant) -> bool {
     begun.elapsed() > Duration::from_secs(1)
 }
-

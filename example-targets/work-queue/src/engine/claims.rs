@@ -252,7 +252,9 @@ impl Trouble {
 
     pub(super) fn said<S>(&mut self, shared: &Shared<S>, error: &StoreError) -> Duration {
         if self.failures == 0 {
-            shared.counters.say(format!("{}: {error}; trying again", self.what));
+            shared
+                .counters
+                .say(format!("{}: {error}; trying again", self.what));
         }
         self.failures = self.failures.saturating_add(1);
         shared.counters.store_errors.add(1);

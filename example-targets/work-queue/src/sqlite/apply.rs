@@ -97,28 +97,37 @@ fn take_away(
         }
         Ok(())
     })?;
-    timed(times, Query::GiveBackActions, batch.given_back.len(), || {
-        let mut give_back = transaction.prepare_cached(
-            "UPDATE action SET owner = ?3, due_at = ?4, delivery = delivery - ?5
+    timed(
+        times,
+        Query::GiveBackActions,
+        batch.given_back.len(),
+        || {
+            let mut give_back = transaction.prepare_cached(
+                "UPDATE action SET owner = ?3, due_at = ?4, delivery = delivery - ?5
              WHERE id = ?1 AND delivery = ?2",
-        )?;
-        for it in &batch.given_back {
-            let owner = if it.wait == Duration::ZERO { FREE } else { WAITING };
-            let due_at = now_ms() + in_ms(it.wait);
-            let delivery = it.delivery;
-            let changed = give_back.execute((
-                delivery.action.0,
-                delivery.delivery,
-                owner,
-                due_at,
-                it.is_untouched,
-            ))?;
-            if changed == 0 {
-                stale.deliveries.push(delivery);
+            )?;
+            for it in &batch.given_back {
+                let owner = if it.wait == Duration::ZERO {
+                    FREE
+                } else {
+                    WAITING
+                };
+                let due_at = now_ms() + in_ms(it.wait);
+                let delivery = it.delivery;
+                let changed = give_back.execute((
+                    delivery.action.0,
+                    delivery.delivery,
+                    owner,
+                    due_at,
+                    it.is_untouched,
+                ))?;
+                if changed == 0 {
+                    stale.deliveries.push(delivery);
+                }
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     timed(times, Query::PassGates, batch.passed.len(), || {
         let mut pass = transaction.prepare_cached(
             "DELETE FROM gate WHERE instance = ?1 AND gate = ?2 AND missing = ?3",

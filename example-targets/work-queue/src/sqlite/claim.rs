@@ -24,7 +24,11 @@ pub(super) fn create(
     instances
         .iter()
         .map(|new| {
-            let owner = if new.wait == Duration::ZERO { FREE } else { WAITING };
+            let owner = if new.wait == Duration::ZERO {
+                FREE
+            } else {
+                WAITING
+            };
             let due_at = now.saturating_add(in_ms(new.wait));
             let input = new.input.as_str();
             let id = insert.insert((new.workflow.0, new.priority, owner, due_at, now, input))?;
@@ -85,14 +89,17 @@ fn renewed(
     if changed == 0 {
         return Ok(None);
     }
-    let expired = numbers(transaction, "SELECT id FROM session WHERE lease_until < ?1", now)?;
+    let expired = numbers(
+        transaction,
+        "SELECT id FROM session WHERE lease_until < ?1",
+        now,
+    )?;
     for session in &expired {
         end_session(transaction, *session)?;
     }
     let mut next_due: Option<i64> = None;
     for table in ["instance", "action"] {
-        let due =
-            format!("UPDATE {table} SET owner = 0 WHERE owner = -1 AND due_at <= ?1");
+        let due = format!("UPDATE {table} SET owner = 0 WHERE owner = -1 AND due_at <= ?1");
         transaction.prepare_cached(&due)?.execute([now])?;
         let next = format!("SELECT min(due_at) FROM {table} WHERE owner = -1");
         let next: Option<i64> = transaction
@@ -269,7 +276,9 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<StoreCounts> {
     };
     Ok(StoreCounts {
         waiting: count("SELECT count(*) FROM instance WHERE owner IN (0, -1)")?,
-        running: count("SELECT count(*) FROM instance WHERE finished_at IS NULL AND (owner IS NULL OR owner > 0)")?,
+        running: count(
+            "SELECT count(*) FROM instance WHERE finished_at IS NULL AND (owner IS NULL OR owner > 0)",
+        )?,
         completed: count("SELECT count(*) FROM instance WHERE outcome = 'completed'")?,
         failed: count("SELECT count(*) FROM instance WHERE outcome = 'failed'")?,
         actions: count("SELECT count(*) FROM action")?,

@@ -105,7 +105,9 @@ pub(super) enum SchemaError {
     Foreign,
     #[error("its schema has version {found}, this program knows up to {known}\nuse a newer one")]
     Newer { found: u32, known: u32 },
-    #[error("its file system does not allow a write-ahead log (journal mode {0})\nchoose a local disk")]
+    #[error(
+        "its file system does not allow a write-ahead log (journal mode {0})\nchoose a local disk"
+    )]
     NoWriteAheadLog(String),
 }
 
@@ -114,14 +116,12 @@ pub(super) fn bring_up_to_date(connection: &mut Connection) -> Result<(), Schema
     connection.set_prepared_statement_cache_capacity(64);
     let objects: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let application: i32 =
-        connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     if application != APPLICATION && (objects > 0 || application != 0) {
         return Err(SchemaError::Foreign);
     }
     check_version(connection)?;
-    let mode: String =
-        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" && mode != "memory" {
         return Err(SchemaError::NoWriteAheadLog(mode));
     }
@@ -178,11 +178,7 @@ pub(super) fn workflow(
 }
 
 /// The first of so many numbers of a sequence, which begins at 1.
-pub(super) fn reserve(
-    transaction: &Transaction<'_>,
-    name: &str,
-    n: u32,
-) -> rusqlite::Result<i64> {
+pub(super) fn reserve(transaction: &Transaction<'_>, name: &str, n: u32) -> rusqlite::Result<i64> {
     transaction
         .prepare_cached(
             "INSERT INTO sequence (name, next) VALUES (?1, 1 + ?2)

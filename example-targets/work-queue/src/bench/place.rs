@@ -1,0 +1,45 @@
+//! A place for a temporary database: on a real disk, so that a sync is one.
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use tempfile::TempDir;
+
+pub(crate) enum Place {
+    Temporary(TempDir),
+    Given(PathBuf),
+}
+
+impl Place {
+    pub(crate) fn path(&self) -> PathBuf {
+        match self {
+            Self::Temporary(directory) => directory.path().join("queue.db"),
+            Self::Given(path) => path.clone(),
+        }
+    }
+}
+
+pub(crate) fn sqlite(given: Option<&Path>) -> io::Result<Place> {
+    match given {
+        Some(path) => Ok(Place::Given(path.to_owned())),
+        None => directory().map(Place::Temporary),
+    }
+}
+
+/// A directory that is on a disk, if there is one that may be written to.
+pub(crate) fn directory() -> io::Result<TempDir> {
+    let candidates = [env::temp_dir(), "/var/tmp".into(), env::current_dir()?];
+    let on_disk = candidates
+        .iter()
+        .filter(|path| statfs(path.as_path()).is_ok_and(|it| it.filesystem_type() != TMPFS_MAGIC))
+        .find_map(|path| tempfile::tempdir_in(path).ok());
+    match on_disk {
+        Some(directory) => Ok(directory),
+        None => {
+            eprintln!("work-queue: no directory on a disk: a sync costs nothing here");
+            tempfile::tempdir()
+        }
+    }
+}
