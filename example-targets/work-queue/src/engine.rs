@@ -89,6 +89,8 @@ struct Shared<S> {
     events: Mutex<Vec<Event>>,
     has_events: Notify,
     ready: ReadyQueue,
+    /// What each worker has.
+    slots: Mutex<Vec<Arc<workers::Slot>>>,
     /// Actions whose handler is running.
     running: AtomicUsize,
     /// Actions in batches on their way that will be run here.
@@ -212,6 +214,7 @@ impl<S: Store> EngineBuilder<S> {
             events: Mutex::default(),
             has_events: Notify::new(),
             ready: ReadyQueue::default(),
+            slots: Mutex::default(),
             running: AtomicUsize::new(0),
             coming: AtomicUsize::new(0),
             wake_claims: Notify::new(),
@@ -227,6 +230,7 @@ impl<S: Store> EngineBuilder<S> {
         for _ in 0..shared.options.workers.max(1) {
             tasks.spawn(workers::work(Arc::clone(&shared)));
         }
+        tasks.spawn(workers::watch(Arc::clone(&shared)));
         tasks.spawn(claims::start_loop(Arc::clone(&shared)));
         tasks.spawn(claims::claim_loop(Arc::clone(&shared)));
         tasks.spawn(claims::keep(Arc::clone(&shared)));
@@ -394,7 +398,12 @@ impl<S: Store> Engine<S> {
             while self.tasks.join_next().await.is_some() {}
         });
         _ = ended.await;
-        self.tasks.shutdown().await;
+        self.tasks.abort_all();
+        // One whose thread is blocked can't be stopped.
+        let stopped = tokio::time::timeout(Duration::from_millis(50), async {
+            while self.tasks.join_next().await.is_some() {}
+        });
+        _ = stopped.await;
         let stopped = shared.running.load(Ordering::Relaxed);
         let waiting = shared.ready.take_all();
         shared.push(waiting.into_iter().map(Event::Released));

@@ -318,11 +318,16 @@ impl Builder<'_> {
                 priority,
                 values,
             } => {
-                self.out.batch.passed.push(Passed {
+                let passed = Passed {
                     instance: *instance,
                     gate: *gate,
                     missing: 0,
-                });
+                };
+                // It may have been found twice.
+                if self.out.batch.passed.contains(&passed) {
+                    return Ok(());
+                }
+                self.out.batch.passed.push(passed);
                 let context = Context {
                     instance: *instance,
                     graph: Arc::clone(graph),
@@ -692,3 +697,6 @@ fn together<'a>(values: &[(u32, Json)], edges: usize, name: impl Fn(u32) -> &'a 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

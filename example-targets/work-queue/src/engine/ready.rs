@@ -42,7 +42,7 @@ impl ReadyQueue {
     }
 
     /// Some, for one of so many workers; none when there are none.
-    pub(super) fn take(&self, workers: usize, into: &mut Vec<Action>) {
+    pub(super) fn take(&self, workers: usize, into: &mut VecDeque<Action>) {
         let mut queue = self.actions.lock();
         let wanted = self.len().div_ceil(workers).min(TAKEN_MAX);
         while into.len() < wanted {
