@@ -104,9 +104,9 @@ fn near(known: Option<&str>) -> String {
     known.map_or_else(String::new, |known| format!("\ndid you mean {known:?}?"))
 }
 
-/// Where things come together: see the module.
+/// Where several things of an instance come together: its number in the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Gate(pub(crate) u32);
+pub struct Gate(pub u32);
 
 /// What a gate is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,22 +15,25 @@ mod progress;
 pub mod queue_noop;
 mod retry;
 mod sqlite;
+mod steps;
 mod store;
 mod value;
 mod workflow;
 
 pub use counters::Metrics;
 pub use engine::{Engine, EngineBuilder, EngineError, ShutdownReport};
-pub use graph::{Graph, GraphError};
+pub use graph::{Gate, Graph, GraphError};
 pub use handler::{Context, Failure, Handlers};
 pub use metrics::{Query, QueryTimes, Times, TimesByQuery, TimesSummary};
 pub use options::Options;
 pub use retry::{Backoff, RetryPolicy};
 pub use sqlite::SqliteStore;
+pub use steps::{Ready, Steps};
 pub use store::{
-    ActionId, Applied, Batch, ClaimedAction, ClaimedInstance, Element, GateInbox, InstanceId,
-    InstanceStatus, LANES, NewInstance, Outcome, Renewed, SessionId, Stale, Stamp, Store,
-    StoreCounts, StoreError, StoreResult, WorkflowId,
+    ActionId, Applied, Arrival, Batch, ClaimedAction, ClaimedInstance, Delivery, Element, Finished,
+    GateInbox, GivenBack, InstanceId, InstanceStatus, LANES, NewAction, NewInstance, Outcome,
+    Passed, Renewed, SessionId, Stale, Stamp, Started, Store, StoreCounts, StoreError, StoreResult,
+    WorkflowId,
 };
 pub use value::Json;
 pub use workflow::{After, Node, Over, When, Workflow};

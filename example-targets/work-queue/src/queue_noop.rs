@@ -43,7 +43,11 @@ pub fn input(n: usize) -> Json {
 }
 
 fn parity(value: u64) -> &'static str {
-    if value % 2 == 0 { "even" } else { "odd" }
+    if value.is_multiple_of(2) {
+        "even"
+    } else {
+        "odd"
+    }
 }
 
 /// What runs it.

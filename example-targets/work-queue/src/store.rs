@@ -119,79 +119,98 @@ pub struct ClaimedAction {
     /// The handler's argument.
     pub input: Json,
     /// Gates that it also settles, without values.
-    pub(crate) carried: Vec<(Gate, u32)>,
+    pub carried: Vec<(Gate, u32)>,
     /// Its instance has finished without it.
     pub is_orphan: bool,
 }
 
 /// An action that became ready.
 #[derive(Clone, Debug)]
-pub(crate) struct NewAction {
-    pub(crate) id: ActionId,
-    pub(crate) instance: InstanceId,
-    pub(crate) node: u32,
-    pub(crate) element: Option<Element>,
-    pub(crate) priority: i16,
-    pub(crate) input: Json,
-    pub(crate) carried: Vec<(Gate, u32)>,
+pub struct NewAction {
+    /// Its id, a reserved number.
+    pub id: ActionId,
+    /// Of which instance.
+    pub instance: InstanceId,
+    /// The node's index in its graph.
+    pub node: u32,
+    /// Which element of the node's fan-out.
+    pub element: Option<Element>,
+    /// Higher comes first.
+    pub priority: i16,
+    /// The handler's argument.
+    pub input: Json,
+    /// Gates that its completion also settles, without values: how many edges of each.
+    pub carried: Vec<(Gate, u32)>,
     /// It is this session's from the beginning; otherwise anyone's.
-    pub(crate) is_leased: bool,
+    pub is_leased: bool,
 }
 
 /// A delivery of an action that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Delivery {
-    pub(crate) action: ActionId,
-    pub(crate) delivery: u32,
+pub struct Delivery {
+    /// Of which action.
+    pub action: ActionId,
+    /// Which one: its token.
+    pub delivery: u32,
 }
 
 /// An action that goes back, to be delivered again.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct GivenBack {
-    pub(crate) delivery: Delivery,
-    pub(crate) wait: Duration,
+pub struct GivenBack {
+    /// The latest delivery.
+    pub delivery: Delivery,
+    /// Not before this much time has passed.
+    pub wait: Duration,
     /// The delivery did not begin, and does not count.
-    pub(crate) is_untouched: bool,
+    pub is_untouched: bool,
 }
 
 /// What has arrived at a gate where more is to come.
 #[derive(Clone, Debug)]
-pub(crate) struct Arrival {
-    pub(crate) instance: InstanceId,
-    pub(crate) gate: Gate,
+pub struct Arrival {
+    /// Of which instance.
+    pub instance: InstanceId,
+    /// Where.
+    pub gate: Gate,
     /// How many it waits for in all.
-    pub(crate) expected: u32,
+    pub expected: u32,
     /// How many have arrived now, values or not.
-    pub(crate) arrived: u32,
+    pub arrived: u32,
     /// A JSON array of pairs of position and value.
-    pub(crate) values: Option<Json>,
+    pub values: Option<Json>,
     /// Numbers the inbox row.
-    pub(crate) part: i64,
+    pub part: i64,
 }
 
 /// A gate that is complete with what arrives now. Its rows go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Passed {
-    pub(crate) instance: InstanceId,
-    pub(crate) gate: Gate,
+pub struct Passed {
+    /// Of which instance.
+    pub instance: InstanceId,
+    /// Where.
+    pub gate: Gate,
     /// How many were missing until now.
-    pub(crate) missing: u32,
+    pub missing: u32,
 }
 
 /// An instance that is started: its claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Started {
-    pub(crate) instance: InstanceId,
-    pub(crate) claim: u32,
+pub struct Started {
+    /// Which.
+    pub instance: InstanceId,
+    /// By which claim.
+    pub claim: u32,
 }
 
 /// An instance that is over.
 #[derive(Clone, Debug)]
-pub(crate) struct Finished {
-    pub(crate) instance: InstanceId,
-    pub(crate) outcome: Outcome,
+pub struct Finished {
+    /// Which.
+    pub instance: InstanceId,
+    /// How it ended.
+    pub outcome: Outcome,
     /// Its last nodes' values, or what went wrong.
-    pub(crate) result: Json,
+    pub result: Json,
 }
 
 /// How an instance ended.
@@ -232,19 +251,28 @@ pub const LANES: u32 = 2;
 /// Changes that are applied together or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    pub(crate) completed: Vec<Delivery>,
-    pub(crate) given_back: Vec<GivenBack>,
-    pub(crate) actions: Vec<NewAction>,
-    pub(crate) arrivals: Vec<Arrival>,
-    pub(crate) passed: Vec<Passed>,
-    pub(crate) started: Vec<Started>,
-    pub(crate) finished: Vec<Finished>,
+    /// Actions that go.
+    pub completed: Vec<Delivery>,
+    /// Actions that go back.
+    pub given_back: Vec<GivenBack>,
+    /// Actions that became ready.
+    pub actions: Vec<NewAction>,
+    /// What arrived where more is to come.
+    pub arrivals: Vec<Arrival>,
+    /// Gates that are complete.
+    pub passed: Vec<Passed>,
+    /// Instances that begin.
+    pub started: Vec<Started>,
+    /// Instances that end.
+    pub finished: Vec<Finished>,
     /// A JSON array of what was completed.
-    pub(crate) log: Option<Json>,
+    pub log: Option<Json>,
 }
 
 impl Batch {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.completed.is_empty()
             && self.given_back.is_empty()
             && self.actions.is_empty()
@@ -259,13 +287,18 @@ impl Batch {
 /// What of a batch is not so any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stale {
-    pub(crate) deliveries: Vec<Delivery>,
-    pub(crate) passed: Vec<Passed>,
-    pub(crate) started: Vec<Started>,
+    /// Actions that went to somebody else, or are gone.
+    pub deliveries: Vec<Delivery>,
+    /// Gates that others passed, or at which something else has arrived.
+    pub passed: Vec<Passed>,
+    /// Instances that somebody else has claimed.
+    pub started: Vec<Started>,
 }
 
 impl Stale {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether all was as the batch said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.deliveries.is_empty() && self.passed.is_empty() && self.started.is_empty()
     }
 }
@@ -274,7 +307,7 @@ impl Stale {
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
     /// Gates where nothing is missing any more. They wait to be passed.
-    pub(crate) complete: Vec<(InstanceId, Gate)>,
+    pub complete: Vec<(InstanceId, Gate)>,
 }
 
 /// Why a store did not do what it was asked.

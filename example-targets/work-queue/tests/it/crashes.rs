@@ -54,7 +54,13 @@ fn handlers(effects: PathBuf) -> Handlers {
         let line = format!("{} {}\n", context.action(), context.delivery());
         file.write_all(line.as_bytes())
     });
-    let parity = |value: u64| if value % 2 == 0 { "even" } else { "odd" };
+    let parity = |value: u64| {
+        if value.is_multiple_of(2) {
+            "even"
+        } else {
+            "odd"
+        }
+    };
     let mut handlers = Handlers::new();
     for action in ["noop", "even", "odd", "tag", "combine"] {
         let note = Arc::clone(&note);
@@ -240,7 +246,10 @@ fn check(ends: &Ends, effects: &Path, instances: usize) {
     );
     // The kills met work: what was running is delivered again.
     let again = deliveries.keys().filter(|(_, delivery)| *delivery > 1);
-    assert!(again.count() >= instances / 20, "hardly anything was interrupted");
+    assert!(
+        again.count() >= instances / 20,
+        "hardly anything was interrupted"
+    );
     let twice: Vec<_> = deliveries.iter().filter(|(_, n)| **n > 1).collect();
     assert!(
         twice.is_empty(),
