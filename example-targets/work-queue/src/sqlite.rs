@@ -26,7 +26,7 @@ use crate::store::{
 use crate::value::Json;
 
 /// How long a transaction waits for another process's.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Pages of the write-ahead log, 4 KiB each, before it is copied into the file.
 const CHECKPOINT_PAGES: u32 = 4_000;

@@ -5,4 +5,5 @@ mod crashes;
 mod failures;
 mod fixture;
 mod shutdown;
+mod trouble;
 mod workflows;
