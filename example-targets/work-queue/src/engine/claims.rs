@@ -1,6 +1,6 @@
 //! Getting work: instances to start, actions that nobody has, and the lease that allows it.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use super::{Shared, Stop};
 use crate::graph::{Gate, Graph};
 use crate::progress::{Action, Event};
-use crate::store::{ClaimedAction, Delivery, GateInbox, InstanceId, Store, StoreError};
+use crate::store::{
+    ClaimedAction, ClaimedInstance, Delivery, GateInbox, InstanceId, Store, StoreError,
+};
 use crate::value::Json;
 
 /// Instances that are claimed at once.
-const INSTANCES_MAX: usize = 128;
+const INSTANCES_MAX: u32 = 256;
 /// Actions that are claimed at once.
 const ACTIONS_MAX: usize = 1_000;
 
@@ -29,46 +31,52 @@ async fn pause<S>(shared: &Shared<S>, wake: &tokio::sync::Notify, time: Duration
     }
 }
 
-/// Claims instances while the engine has few actions.
+/// Starts instances while the engine has few actions. They are claimed in larger numbers than they
+/// are started: what is claimed too early costs nothing but that others don't have it.
 pub(super) async fn start_loop<S: Store>(shared: Arc<Shared<S>>) {
     let mut trouble = Trouble::new("claiming instances");
+    let mut claimed: VecDeque<ClaimedInstance> = VecDeque::new();
     while !shared.is_stopping() {
         let room = shared
             .options
             .actions_enough
             .saturating_sub(shared.in_flight());
         let width = shared.width.load(Ordering::Relaxed).max(16);
-        let wanted = (16 * room / width).min(INSTANCES_MAX);
+        // With nothing to do even a wide one is begun.
+        let wanted = (16 * room / width).max(usize::from(shared.in_flight() == 0));
         if wanted == 0 {
             pause(&shared, &shared.wake_starts, shared.options.poll).await;
             continue;
         }
-        let workflows = Arc::clone(&shared.workflows);
-        let max = u32::try_from(wanted).unwrap_or(u32::MAX);
-        match shared
-            .store
-            .claim_instances(shared.session(), workflows, max)
-            .await
-        {
-            Ok(claimed) => {
-                trouble.over(&shared);
-                let found = claimed.len();
-                let known = claimed.into_iter().filter_map(|claimed| {
-                    let graph = shared.graphs.get(&claimed.workflow)?;
-                    Some(Event::Claimed(claimed, Arc::clone(graph)))
-                });
-                let known: Vec<Event> = known.collect();
-                // What they begin with is not known yet, and counts as what others began with.
-                shared.push(known);
-                if found < wanted {
-                    pause(&shared, &shared.wake_starts, shared.options.poll).await;
-                } else {
-                    // Their first actions come with the next batch.
-                    pause(&shared, &shared.wake_starts, Duration::from_millis(20)).await;
+        if claimed.is_empty() {
+            let workflows = Arc::clone(&shared.workflows);
+            let session = shared.session();
+            match shared
+                .store
+                .claim_instances(session, workflows, INSTANCES_MAX)
+                .await
+            {
+                Ok(found) => {
+                    trouble.over(&shared);
+                    if found.is_empty() {
+                        pause(&shared, &shared.wake_starts, shared.options.poll).await;
+                    }
+                    claimed = found.into();
                 }
+                Err(error) => trouble.pause(&shared, &shared.wake_starts, error).await,
             }
-            Err(error) => trouble.pause(&shared, &shared.wake_starts, error).await,
+            continue;
         }
+        let now = claimed.drain(..wanted.min(claimed.len()));
+        let known: Vec<Event> = now
+            .filter_map(|claimed| {
+                let graph = shared.graphs.get(&claimed.workflow)?;
+                Some(Event::Claimed(claimed, Arc::clone(graph)))
+            })
+            .collect();
+        shared.push(known);
+        // Their first actions come with the next batch.
+        pause(&shared, &shared.wake_starts, Duration::from_millis(20)).await;
     }
 }
 
