@@ -17,7 +17,7 @@ mod claims;
 mod ready;
 mod workers;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -98,6 +98,8 @@ struct Shared<S> {
     /// There is room for more, or there are more to be had.
     wake_claims: Notify,
     wake_starts: Notify,
+    /// When the next that this engine has made wait is due.
+    due: Mutex<BTreeSet<Instant>>,
     session: AtomicI64,
     stop: watch::Sender<Stop>,
     counters: Counters,
@@ -106,6 +108,11 @@ struct Shared<S> {
     /// Who waits for which instance.
     finished: Mutex<HashMap<InstanceId, Vec<tokio::sync::oneshot::Sender<()>>>>,
 }
+
+/// How many due times are remembered.
+const DUE_MAX: usize = 10_000;
+/// How long after its time a due time is of no use any more.
+const DUE_KEPT: Duration = Duration::from_millis(1);
 
 /// How far an engine is with ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,6 +131,33 @@ impl<S> Shared<S> {
             + self.running.load(Ordering::Relaxed)
             + self.coming.load(Ordering::Relaxed)
             + self.events.lock().len()
+    }
+
+    /// Something waits until then.
+    fn wait_until(&self, due: Instant) {
+        let mut all = self.due.lock();
+        let first = all.first().copied();
+        all.insert(due);
+        // Those that wait longer are met by the poll.
+        if all.len() > DUE_MAX {
+            all.pop_last();
+        }
+        drop(all);
+        if first.is_none_or(|first| due < first) {
+            self.wake_claims.notify_one();
+            self.wake_starts.notify_one();
+        }
+    }
+
+    /// How long to wait for what is due next, at most so long.
+    fn until_due(&self, max: Duration) -> Duration {
+        let now = Instant::now();
+        let mut all = self.due.lock();
+        while all.first().is_some_and(|due| *due + DUE_KEPT < now) {
+            all.pop_first();
+        }
+        let next = all.iter().find(|due| **due > now);
+        next.map_or(max, |due| (*due - now + Duration::from_millis(1)).min(max))
     }
 
     fn session(&self) -> SessionId {
@@ -219,6 +253,7 @@ impl<S: Store> EngineBuilder<S> {
             coming: AtomicUsize::new(0),
             wake_claims: Notify::new(),
             wake_starts: Notify::new(),
+            due: Mutex::default(),
             session: AtomicI64::new(session.0),
             stop: watch::Sender::new(Stop::No),
             counters: Counters::default(),
@@ -320,7 +355,12 @@ impl<S: Store> Engine<S> {
                 })
             })
             .collect();
-        let ids = self.shared.store.create(new?.into()).await?;
+        let new = new?;
+        let waits: Vec<Duration> = new.iter().map(|new| new.wait).collect();
+        let ids = self.shared.store.create(new.into()).await?;
+        for wait in waits.into_iter().filter(|wait| *wait > Duration::ZERO) {
+            self.shared.wait_until(Instant::now() + wait);
+        }
         self.shared.wake_starts.notify_one();
         Ok(ids)
     }

@@ -199,10 +199,9 @@ pub(crate) fn consequences(
         if let Event::Failed {
             action, is_final, ..
         } = event
+            && (*is_final || wait_after(action).is_none())
         {
-            if *is_final || wait_after(action).is_none() {
-                builder.failed.insert(action.instance);
-            }
+            builder.failed.insert(action.instance);
         }
     }
     for event in events {

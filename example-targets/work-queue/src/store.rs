@@ -380,9 +380,8 @@ pub trait Store: Send + Sync + 'static {
     /// Begins a session with a lease of that length.
     fn open_session(&self, lease: Duration) -> impl Future<Output = StoreResult<SessionId>> + Send;
 
-    /// Renews the lease of a session, gives back what sessions had whose lease has run out, and
-    /// makes due what has waited long enough. Says which gates are complete that sessions have left
-    /// behind.
+    /// Renews the lease of a session, and gives back what sessions had whose lease has run out. Says
+    /// which gates are complete that sessions have left behind.
     fn renew(
         &self,
         session: SessionId,
@@ -460,6 +459,4 @@ pub struct Renewed {
     pub left_behind: Vec<(InstanceId, u32)>,
     /// Sessions whose lease had run out.
     pub sessions_expired: u32,
-    /// When the next waiting instance or action is due, from now.
-    pub next_due: Option<Duration>,
 }

@@ -208,6 +208,9 @@ impl<S: Store> Batcher<S> {
                 for action in &mut ready {
                     action.ready = now;
                 }
+                for it in &back.batch.given_back {
+                    self.shared.wait_until(now + it.wait);
+                }
                 if ready.len() < back.batch.actions.len() || !back.batch.given_back.is_empty() {
                     self.shared.wake_claims.notify_one();
                 }

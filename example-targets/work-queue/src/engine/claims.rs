@@ -13,8 +13,10 @@ use crate::store::{
 };
 use crate::value::Json;
 
-/// Instances that are claimed at once.
-const INSTANCES_MAX: u32 = 256;
+/// Instances that are claimed at once, unless more are to be started at once.
+const INSTANCES_MAX: usize = 256;
+/// For how long they should last.
+const CLAIMED_FOR: Duration = Duration::from_millis(50);
 /// Actions that are claimed at once.
 const ACTIONS_MAX: usize = 1_000;
 
@@ -31,11 +33,12 @@ async fn pause<S>(shared: &Shared<S>, wake: &tokio::sync::Notify, time: Duration
     }
 }
 
-/// Starts instances while the engine has few actions. They are claimed in larger numbers than they
-/// are started: what is claimed too early costs nothing but that others don't have it.
+/// Starts instances while the engine has few actions. As many are claimed at once as are started in
+/// [`CLAIMED_FOR`]: what is claimed too early is kept from others, and from what is more urgent.
 pub(super) async fn start_loop<S: Store>(shared: Arc<Shared<S>>) {
     let mut trouble = Trouble::new("claiming instances");
     let mut claimed: VecDeque<ClaimedInstance> = VecDeque::new();
+    let (mut last_time, mut last) = (Instant::now(), 0);
     while !shared.is_stopping() {
         let room = shared
             .options
@@ -49,17 +52,19 @@ pub(super) async fn start_loop<S: Store>(shared: Arc<Shared<S>>) {
             continue;
         }
         if claimed.is_empty() {
+            let lasted = last_time.elapsed().max(Duration::from_millis(1));
+            let started = last as f64 * CLAIMED_FOR.div_duration_f64(lasted);
+            let max = (started as usize).clamp(wanted, INSTANCES_MAX.max(wanted));
             let workflows = Arc::clone(&shared.workflows);
             let session = shared.session();
-            match shared
-                .store
-                .claim_instances(session, workflows, INSTANCES_MAX)
-                .await
-            {
+            let max = u32::try_from(max).unwrap_or(u32::MAX);
+            match shared.store.claim_instances(session, workflows, max).await {
                 Ok(found) => {
                     trouble.over(&shared);
+                    (last_time, last) = (Instant::now(), found.len());
                     if found.is_empty() {
-                        pause(&shared, &shared.wake_starts, shared.options.poll).await;
+                        let time = shared.until_due(shared.options.poll);
+                        pause(&shared, &shared.wake_starts, time).await;
                     }
                     claimed = found.into();
                 }
@@ -102,7 +107,8 @@ pub(super) async fn claim_loop<S: Store>(shared: Arc<Shared<S>>) {
                 let found = claimed.len();
                 take(&shared, claimed);
                 if found < room {
-                    pause(&shared, &shared.wake_claims, shared.options.poll).await;
+                    let time = shared.until_due(shared.options.poll);
+                    pause(&shared, &shared.wake_claims, time).await;
                 }
             }
             Err(error) => trouble.pause(&shared, &shared.wake_claims, error).await,
@@ -181,12 +187,7 @@ pub(super) async fn keep<S: Store>(shared: Arc<Shared<S>>) {
                 if !left.is_empty() {
                     read_gates(&shared, left).await;
                 }
-                let next = renewed.next_due.map_or(every, |due| due.min(every));
-                pause(&shared, &never, next.max(Duration::from_millis(5))).await;
-                if next < every {
-                    shared.wake_starts.notify_one();
-                    shared.wake_claims.notify_one();
-                }
+                pause(&shared, &never, every).await;
             }
             Err(StoreError::SessionLost) => reopen(&shared, &mut trouble).await,
             Err(error) => trouble.pause(&shared, &never, error).await,

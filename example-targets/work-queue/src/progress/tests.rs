@@ -137,10 +137,13 @@ fn evaluate(graph: &Graph, input: &Json) -> Json {
     together(&arrived, graph.last.len(), name)
 }
 
+/// How many are missing at a gate, and what has arrived.
+type Missing = (u32, Vec<(u32, Json)>);
+
 #[derive(Default)]
 struct Model {
     actions: BTreeMap<ActionId, (NewAction, u32)>,
-    gates: BTreeMap<(InstanceId, Gate), (u32, Vec<(u32, Json)>)>,
+    gates: BTreeMap<(InstanceId, Gate), Missing>,
     finished: BTreeMap<InstanceId, (Outcome, Json)>,
     started: HashSet<InstanceId>,
 }

@@ -1,5 +1,6 @@
 //! What is asked besides batches: new instances, claims, sessions, what there is.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
@@ -97,16 +98,6 @@ fn renewed(
     for session in &expired {
         end_session(transaction, *session)?;
     }
-    let mut next_due: Option<i64> = None;
-    for table in ["instance", "action"] {
-        let due = format!("UPDATE {table} SET owner = 0 WHERE owner = -1 AND due_at <= ?1");
-        transaction.prepare_cached(&due)?.execute([now])?;
-        let next = format!("SELECT min(due_at) FROM {table} WHERE owner = -1");
-        let next: Option<i64> = transaction
-            .prepare_cached(&next)?
-            .query_row([], |row| row.get(0))?;
-        next_due = next_due.into_iter().chain(next).min();
-    }
     let mut complete = transaction
         .prepare_cached("SELECT instance, gate FROM gate WHERE missing = 0 LIMIT 10000")?;
     let left_behind = complete
@@ -115,7 +106,6 @@ fn renewed(
     Ok(Some(Renewed {
         left_behind,
         sessions_expired: u32::try_from(expired.len()).unwrap_or(u32::MAX),
-        next_due: next_due.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0))),
     }))
 }
 
@@ -129,14 +119,27 @@ fn numbers(
     numbers.collect()
 }
 
-/// Whether it is worth a transaction to claim something.
+/// Whether it is worth a transaction to claim something: what is nobody's and due, or has waited
+/// long enough.
 pub(super) fn has_free(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
-    let query = format!("SELECT 1 FROM {table} WHERE owner = 0 LIMIT 1");
-    let found = connection
-        .prepare_cached(&query)?
-        .query_row([], |_| Ok(()))
-        .optional()?;
-    Ok(found.is_some())
+    for condition in ["owner = 0 AND ?1 > 0", "owner = -1 AND due_at <= ?1"] {
+        let query = format!("SELECT 1 FROM {table} WHERE {condition} LIMIT 1");
+        let found = connection
+            .prepare_cached(&query)?
+            .query_row([now_ms()], |_| Ok(()))
+            .optional()?;
+        if found.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What has waited long enough is due.
+fn make_due(transaction: &Transaction<'_>, table: &str) -> rusqlite::Result<()> {
+    let due = format!("UPDATE {table} SET owner = 0 WHERE owner = -1 AND due_at <= ?1");
+    transaction.prepare_cached(&due)?.execute([now_ms()])?;
+    Ok(())
 }
 
 fn check_session(transaction: &Transaction<'_>, session: SessionId) -> StoreResult<()> {
@@ -160,6 +163,7 @@ pub(super) fn instances(
 ) -> StoreResult<Vec<ClaimedInstance>> {
     check_session(transaction, session)?;
     let claim = || {
+        make_due(transaction, "instance")?;
         let mut statement = transaction.prepare_cached(
             "UPDATE instance SET owner = ?1, claim = claim + 1
              WHERE id IN (
@@ -177,7 +181,10 @@ pub(super) fn instances(
                 claim: row.get(4)?,
             })
         })?;
-        claimed.collect::<rusqlite::Result<Vec<_>>>()
+        let mut claimed = claimed.collect::<rusqlite::Result<Vec<_>>>()?;
+        // They come in the order of their ids.
+        claimed.sort_by_key(|claimed| Reverse(claimed.priority));
+        Ok(claimed)
     };
     claim().map_err(failed)
 }
@@ -190,6 +197,7 @@ pub(super) fn actions(
 ) -> StoreResult<Vec<ClaimedAction>> {
     check_session(transaction, session)?;
     let claim = || {
+        make_due(transaction, "action")?;
         let mut find = transaction.prepare_cached(
             "SELECT action.id, action.instance, instance.workflow, node, element, elements,
                  delivery + 1, action.priority, action.input, carried,
