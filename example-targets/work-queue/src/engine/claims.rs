@@ -53,8 +53,9 @@ pub(super) async fn start_loop<S: Store>(shared: Arc<Shared<S>>) {
         }
         if claimed.is_empty() {
             let lasted = last_time.elapsed().max(Duration::from_millis(1));
-            let started = last as f64 * CLAIMED_FOR.div_duration_f64(lasted);
-            let max = (started as usize).clamp(wanted, INSTANCES_MAX.max(wanted));
+            let started = last as u128 * CLAIMED_FOR.as_micros() / lasted.as_micros();
+            let started = usize::try_from(started).unwrap_or(INSTANCES_MAX);
+            let max = started.clamp(wanted, INSTANCES_MAX.max(wanted));
             let workflows = Arc::clone(&shared.workflows);
             let session = shared.session();
             let max = u32::try_from(max).unwrap_or(u32::MAX);
