@@ -11,6 +11,7 @@ mod handler;
 mod inbox_cache;
 mod metrics;
 mod options;
+mod postgres;
 mod progress;
 pub mod queue_noop;
 mod retry;
@@ -25,6 +26,7 @@ pub use graph::{Graph, GraphError};
 pub use handler::{Context, Failure, Handlers};
 pub use metrics::{Query, QueryTimes, Times, TimesByQuery, TimesSummary};
 pub use options::Options;
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use retry::{Backoff, RetryPolicy};
 pub use sqlite::SqliteStore;
 pub use store::{
