@@ -2,6 +2,7 @@
 
 mod place;
 mod progress_line;
+mod raw_postgres;
 mod raw_sqlite;
 mod report;
 
@@ -9,7 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use work_queue::{Engine, Metrics, Options, SqliteStore, Store, queue_noop};
+use work_queue::{Engine, Metrics, Options, PostgresStore, SqliteStore, Store, queue_noop};
 
 use crate::{Kind, QueueNoop};
 use progress_line::ProgressLine;
@@ -50,7 +51,18 @@ pub(crate) fn run(options: &QueueNoop) -> Result<(), Box<dyn Error>> {
                 .transpose()?;
             Report::new(options, run, raw)
         }
-        Kind::Postgres => return Err("not yet".into()),
+        Kind::Postgres => {
+            if options.db.is_some() {
+                return Err("--db is for --store sqlite".into());
+            }
+            let place = place::postgres(options.url.as_deref())?;
+            let store = runtime.block_on(PostgresStore::connect(place.url()))?;
+            let run = runtime.block_on(queue(options, Arc::new(store)))?;
+            let raw = (!options.no_raw_limit)
+                .then(|| runtime.block_on(raw_postgres::rate(options, &run.metrics, RAW_TIME)))
+                .transpose()?;
+            Report::new(options, run, raw)
+        }
     };
     // A blocked handler must not hold the program.
     runtime.shutdown_timeout(Duration::from_millis(100));

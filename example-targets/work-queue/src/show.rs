@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use work_queue::{Graph, SqliteStore, Store, StoreCounts, Workflow};
+use work_queue::{Graph, PostgresStore, SqliteStore, Store, StoreCounts, Workflow};
 
 use crate::Place;
 
@@ -39,7 +39,11 @@ pub(crate) fn status(place: &Place, json: bool) -> Result<(), Box<dyn Error>> {
             let store = SqliteStore::open(db)?;
             runtime.block_on(store.counts())?
         }
-        _ => return Err("say where: --db FILE or --url URL".into()),
+        (None, Some(url)) => runtime.block_on(async {
+            let store = PostgresStore::connect(url).await?;
+            store.counts().await
+        })?,
+        (None, None) => return Err("say where: --db FILE or --url URL".into()),
     };
     print(counts, json)?;
     Ok(())

@@ -1,11 +1,13 @@
 //! A place for a temporary database: on a real disk, so that a sync is one.
 
 use std::env;
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use tempfile::TempDir;
+use temporary_postgres::{Database, TemporaryPostgres};
 
 pub(crate) enum Place {
     Temporary(TempDir),
@@ -26,6 +28,33 @@ pub(crate) fn sqlite(given: Option<&Path>) -> io::Result<Place> {
         Some(path) => Ok(Place::Given(path.to_owned())),
         None => directory().map(Place::Temporary),
     }
+}
+
+/// A Postgres database: a temporary server's is gone with this.
+pub(crate) struct Server {
+    url: String,
+    _temporary: Option<(Database, TemporaryPostgres)>,
+}
+
+impl Server {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+pub(crate) fn postgres(given: Option<&str>) -> Result<Server, Box<dyn Error>> {
+    if let Some(url) = given {
+        return Ok(Server {
+            url: url.to_owned(),
+            _temporary: None,
+        });
+    }
+    let server = TemporaryPostgres::builder().on_disk().settled().start()?;
+    let database = server.fresh_database()?;
+    Ok(Server {
+        url: database.url(),
+        _temporary: Some((database, server)),
+    })
 }
 
 /// A directory that is on a disk, if there is one that may be written to.
