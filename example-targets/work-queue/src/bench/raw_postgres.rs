@@ -122,8 +122,8 @@ async fn work(
         let share = (done + batch) / an_instance - instances;
         instances += share;
         let created = vec![INSTANCE; usize::try_from(share).unwrap_or(0)];
-        client
-            .execute(
+        let rows = client
+            .query(
                 &statement,
                 &[
                     &ids(done - batch),
@@ -132,6 +132,7 @@ async fn work(
                     &carried,
                     &created,
                     &log,
+                    &number,
                 ],
             )
             .await?;
