@@ -1,6 +1,6 @@
 //! `bench queue-noop`: one run of the queue, and what the same rows take without it.
 
-mod place;
+pub(crate) mod place;
 mod progress_line;
 mod raw_postgres;
 mod raw_sqlite;
@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use work_queue::{Engine, Metrics, Options, PostgresStore, SqliteStore, Store, queue_noop};
+use work_queue::{Engine, Metrics, Options, SqliteStore, Store, queue_noop};
 
 use crate::{Kind, QueueNoop};
 use progress_line::ProgressLine;
@@ -56,7 +56,7 @@ pub(crate) fn run(options: &QueueNoop) -> Result<(), Box<dyn Error>> {
                 return Err("--db is for --store sqlite".into());
             }
             let place = place::postgres(options.url.as_deref())?;
-            let store = runtime.block_on(PostgresStore::connect(place.url()))?;
+            let store = runtime.block_on(place::connect(place.url()))?;
             let run = runtime.block_on(queue(options, Arc::new(store)))?;
             let raw = (!options.no_raw_limit)
                 .then(|| runtime.block_on(raw_postgres::rate(options, &run.metrics, RAW_TIME)))

@@ -5,9 +5,10 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use work_queue::{Graph, PostgresStore, SqliteStore, Store, StoreCounts, Workflow};
+use work_queue::{Graph, SqliteStore, Store, StoreCounts, Workflow};
 
 use crate::Place;
+use crate::bench::place;
 
 pub(crate) fn check(file: &Path) -> Result<(), Box<dyn Error>> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
@@ -40,8 +41,8 @@ pub(crate) fn status(place: &Place, json: bool) -> Result<(), Box<dyn Error>> {
             runtime.block_on(store.counts())?
         }
         (None, Some(url)) => runtime.block_on(async {
-            let store = PostgresStore::connect(url).await?;
-            store.counts().await
+            let store = place::connect(url).await?;
+            Ok::<_, Box<dyn Error>>(store.counts().await?)
         })?,
         (None, None) => return Err("say where: --db FILE or --url URL".into()),
     };

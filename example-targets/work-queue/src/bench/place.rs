@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use tempfile::TempDir;
 use temporary_postgres::{Database, TemporaryPostgres};
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+use work_queue::PostgresStore;
 
 pub(crate) enum Place {
     Temporary(TempDir),
@@ -28,6 +31,22 @@ pub(crate) fn sqlite(given: Option<&Path>) -> io::Result<Place> {
         Some(path) => Ok(Place::Given(path.to_owned())),
         None => directory().map(Place::Temporary),
     }
+}
+
+/// Connects; an error says where, and no password.
+pub(crate) async fn connect(url: &str) -> Result<PostgresStore, Box<dyn Error>> {
+    PostgresStore::connect(url).await.map_err(|error| {
+        let config: Option<Config> = url.parse().ok();
+        let hosts: Vec<String> = config
+            .iter()
+            .flat_map(Config::get_hosts)
+            .map(|host| match host {
+                Host::Tcp(name) => name.clone(),
+                Host::Unix(path) => path.display().to_string(),
+            })
+            .collect();
+        format!("Postgres at {}: {error}", hosts.join(", ")).into()
+    })
 }
 
 /// A Postgres database: a temporary server's is gone with this.

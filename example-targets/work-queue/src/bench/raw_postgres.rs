@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, NoTls};
-use work_queue::{LANES, Metrics, PostgresStore};
+use work_queue::{LANES, Metrics};
 
 use super::place;
 use crate::QueueNoop;
@@ -54,7 +54,7 @@ pub(crate) async fn rate(
 ) -> Result<f64, Box<dyn Error>> {
     let place = place::postgres(None)?;
     // Makes the tables.
-    drop(PostgresStore::connect(place.url()).await?);
+    drop(place::connect(place.url()).await?);
     let batches = metrics.batches.max(1);
     let batch = i64::try_from((metrics.actions_completed / batches).max(1))?;
     let an_instance = 3 * i64::from(options.loop_size) + 1;
