@@ -375,7 +375,8 @@ impl<S: Store> Engine<S> {
         id.ok_or_else(|| EngineError::UnknownWorkflow(name.to_owned()))
     }
 
-    /// Waits until an instance has ended: how, and with what.
+    /// Waits until an instance has ended: how, and with what. Goes on waiting while the database
+    /// can't be asked.
     ///
     /// # Errors
     ///
@@ -392,13 +393,14 @@ impl<S: Store> Engine<S> {
                 .entry(instance)
                 .or_default()
                 .push(tell);
-            match self.shared.store.status(instance).await? {
-                None => return Err(EngineError::UnknownInstance(instance)),
-                Some(InstanceStatus {
+            match self.shared.store.status(instance).await {
+                Ok(None) => return Err(EngineError::UnknownInstance(instance)),
+                Ok(Some(InstanceStatus {
                     outcome: Some(outcome),
                     ..
-                }) => return Ok(outcome),
-                Some(_) => {}
+                })) => return Ok(outcome),
+                Ok(Some(_)) | Err(StoreError::Unavailable { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
             // Another process may finish it.
             _ = tokio::time::timeout(self.shared.options.poll, told).await;

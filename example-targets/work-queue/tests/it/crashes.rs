@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 
 use perfbudget::tmpfs_dir;
 use serde_json::{Value, json};
+use temporary_postgres::TemporaryPostgres;
+use tokio_postgres::NoTls;
 use work_queue::{
-    Backoff, Context, Engine, Failure, Handlers, NewInstance, Options, Outcome, RetryPolicy,
-    SqliteStore, Store, Workflow, queue_noop,
+    Backoff, Context, Engine, Failure, Handlers, NewInstance, Options, Outcome, PostgresStore,
+    RetryPolicy, SqliteStore, Store, Workflow, queue_noop,
 };
 
 use crate::fixture::HANG;
@@ -104,8 +106,13 @@ fn worker() {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let store = SqliteStore::open(place).expect("a store");
-        work(Arc::new(store), effects.into()).await;
+        if place.starts_with("postgres") {
+            let store = PostgresStore::connect(&place).await.expect("a store");
+            work(Arc::new(store), effects.into()).await;
+        } else {
+            let store = SqliteStore::open(place).expect("a store");
+            work(Arc::new(store), effects.into()).await;
+        }
     });
 }
 
@@ -135,7 +142,7 @@ async fn work<S: Store>(store: Arc<S>, effects: PathBuf) {
 struct Worker(Child);
 
 impl Worker {
-    fn start(place: &Path, effects: &Path) -> Self {
+    fn start(place: &str, effects: &Path) -> Self {
         let child = Command::new(env::current_exe().expect("this program"))
             .args(["--exact", "crashes::worker", "--nocapture"])
             .env(PLACE, place)
@@ -181,7 +188,7 @@ fn effects_so_far(effects: &Path) -> u64 {
 }
 
 /// Kills one of so many workers after the other.
-fn kill_and_finish(place: &Path, effects: &Path, processes: usize, kills: usize) {
+fn kill_and_finish(place: &str, effects: &Path, processes: usize, kills: usize) {
     let mut dice = 0x5eed;
     let mut workers: Vec<Worker> = Vec::new();
     workers.resize_with(processes, || Worker::start(place, effects));
@@ -288,7 +295,8 @@ fn sqlite(processes: usize, kills: usize) {
     let store = SqliteStore::open(&place).expect("a store");
     runtime.block_on(fill(&store, instances));
     drop(store);
-    kill_and_finish(&place, &effects, processes, kills);
+    let at = place.to_str().expect("a name");
+    kill_and_finish(at, &effects, processes, kills);
     let connection = rusqlite::Connection::open(&place).expect("opens");
     let rows = |query: &str| -> Vec<(Option<String>, Option<String>)> {
         let mut query = connection.prepare(query).expect("a query");
@@ -325,4 +333,60 @@ fn the_process_that_owns_the_file_is_killed() {
 #[test]
 fn one_of_three_processes_on_a_file_is_killed() {
     sqlite(3, crashes());
+}
+
+/// Four processes on one server; one after the other is killed.
+#[test]
+fn one_of_four_processes_on_a_server_is_killed() {
+    if temporary_postgres::left_out() {
+        return;
+    }
+    let server = TemporaryPostgres::builder()
+        .inside("/dev/shm")
+        .start()
+        .expect("a server");
+    let database = server.fresh_database().expect("a database");
+    let directory = tmpfs_dir();
+    let effects = directory.as_ref().join("effects");
+    let kills = crashes();
+    let instances = 20 + 6 * kills;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let store = PostgresStore::connect(&database.url())
+            .await
+            .expect("a store");
+        fill(&store, instances).await;
+    });
+    kill_and_finish(&database.url(), &effects, 4, kills);
+    let ends = runtime.block_on(ends_on_the_server(&database.url()));
+    check(&ends, &effects, instances);
+}
+
+async fn ends_on_the_server(url: &str) -> Ends {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connects");
+    tokio::spawn(connection);
+    client
+        .batch_execute("SET search_path = work_queue")
+        .await
+        .expect("set");
+    let instances = client
+        .query("SELECT outcome, result FROM instance", &[])
+        .await;
+    let completed = "SELECT action FROM action_log WHERE outcome = 'completed'";
+    let completed = client.query(completed, &[]).await.expect("rows");
+    let left = "SELECT (SELECT count(*) FROM action) + (SELECT count(*) FROM gate)
+        + (SELECT count(*) FROM inbox)";
+    let left = client.query_one(left, &[]).await.expect("a number");
+    Ends {
+        instances: instances
+            .expect("rows")
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect(),
+        completed: completed.iter().map(|row| row.get(0)).collect(),
+        left: left.get(0),
+    }
 }

@@ -10,7 +10,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use perfbudget::tmpfs_dir;
 use rusqlite::TransactionBehavior;
 use serde_json::json;
-use work_queue::{Engine, Outcome, SqliteStore, queue_noop};
+use temporary_postgres::{Stop, TemporaryPostgres};
+use tokio_postgres::NoTls;
+use work_queue::{Engine, Outcome, PostgresStore, SqliteStore, queue_noop};
 
 use crate::fixture::{Fixture, HANG, database, options};
 
@@ -154,4 +156,89 @@ fn a_disk_that_is_full_and_free_again_loses_nothing() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(text.contains("full, and free again"), "{text}");
+}
+
+/// The server is killed and comes back; connections are cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_and_comes_back_loses_nothing() {
+    if temporary_postgres::left_out() {
+        return;
+    }
+    let mut server = TemporaryPostgres::builder()
+        .inside("/dev/shm")
+        .start()
+        .expect("a server");
+    let url = server.fresh_database().expect("a database").url();
+    let store = PostgresStore::connect(&url).await.expect("a store");
+    let engine = Engine::builder(Arc::new(store))
+        .handlers(queue_noop::handlers())
+        .options(options())
+        .workflow(queue_noop::workflow(LOOP))
+        .start()
+        .await
+        .expect("an engine");
+    let said = |what: &str| {
+        let messages = engine.metrics().messages;
+        messages
+            .iter()
+            .filter(|message| message.contains(what))
+            .count()
+    };
+    let mut made = Vec::new();
+    for round in 1..=2 {
+        let mut inputs = vec![(queue_noop::input(LOOP), 0, Duration::ZERO)];
+        inputs.resize(2_000, inputs[0].clone());
+        let ids = engine.create_many("queue-noop-3", inputs).await;
+        made.extend(ids.expect("created"));
+        let until = Instant::now() + HANG;
+        let begun = engine.metrics().actions_completed;
+        while engine.metrics().actions_completed < begun + 500 {
+            assert!(Instant::now() < until, "{:?}", engine.metrics().messages);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if round == 1 {
+            server.stop(Stop::Immediate).expect("stopped");
+            while said("; trying again") == 0 {
+                assert!(Instant::now() < until, "{:?}", engine.metrics().messages);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            server.start_again().expect("started");
+        } else {
+            cut_connections(&url).await;
+        }
+    }
+    for instance in made {
+        let ended = tokio::time::timeout(HANG, engine.wait(instance)).await;
+        let (outcome, _) = ended.expect("it ends").expect("it exists");
+        assert_eq!(outcome, Outcome::Completed);
+    }
+    assert!(said("works again") > 0, "{:?}", engine.metrics().messages);
+    assert!(
+        engine.metrics().messages.len() < 30,
+        "{:?}",
+        engine.metrics().messages
+    );
+    engine.shutdown(Duration::from_secs(5)).await;
+    let (client, connection) = tokio_postgres::connect(&url, NoTls)
+        .await
+        .expect("connects");
+    tokio::spawn(connection);
+    let counts = "SELECT count(*), count(DISTINCT action) FROM work_queue.action_log
+        WHERE outcome = 'completed'";
+    let counts = client.query_one(counts, &[]).await.expect("a row");
+    let counts: (i64, i64) = (counts.get(0), counts.get(1));
+    assert_eq!(
+        counts,
+        (4_000 * 10, 4_000 * 10),
+        "each action was completed once"
+    );
+}
+
+async fn cut_connections(url: &str) {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connects");
+    tokio::spawn(connection);
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE application_name = 'work-queue'";
+    let cut: i64 = client.query_one(cut, &[]).await.expect("cut").get(0);
+    assert!(cut > 0);
 }

@@ -2,13 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use perfbudget::{SqliteCounter, TmpfsDir, tmpfs_dir};
 use serde_json::json;
 use tempfile::TempDir;
+use temporary_postgres::TemporaryPostgres;
 use tokio::runtime::Runtime;
+use tokio_postgres::NoTls;
 use work_queue::{
-    ClaimedInstance, Json, Node, Ready, SqliteStore, Steps, StoreResult, Workflow, queue_noop,
+    ClaimedInstance, Json, Node, PostgresStore, Ready, SqliteStore, Steps, StoreResult, Workflow,
+    queue_noop,
 };
 
 use crate::planted::{Defect, Planted};
@@ -116,3 +120,87 @@ impl<D: AsRef<Path>> Fixture<D> {
         self.runtime.block_on(self.steps.complete(done))
     }
 }
+
+/// A server that does nothing by itself, and tells what it has done.
+pub(crate) struct QuietServer {
+    server: TemporaryPostgres,
+    runtime: Runtime,
+}
+
+pub(crate) fn quiet_server() -> QuietServer {
+    // What would write at times of its own choosing is put off.
+    let server = TemporaryPostgres::builder()
+        .setting("autovacuum", "off")
+        .setting("checkpoint_timeout", "1d")
+        .setting("wal_writer_delay", "10s")
+        .inside("/dev/shm")
+        .start();
+    QuietServer {
+        server: server.expect("a server"),
+        runtime: tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime"),
+    }
+}
+
+impl QuietServer {
+    /// A session in a database of its own that has `n` actions ready, and maybe completes them. Its
+    /// connections have ended, and told the statistics what they did, when this returns.
+    pub(crate) fn session(&self, n: usize, completes: bool) {
+        let database = self.server.fresh_database().expect("a database");
+        self.runtime.block_on(async {
+            let store = PostgresStore::connect(&database.url())
+                .await
+                .expect("a store");
+            let mut steps = Steps::new(Arc::new(store), &fan())
+                .await
+                .expect("a session");
+            let elements: Vec<usize> = (0..n).collect();
+            let input = Json::of(&elements).expect("JSON");
+            steps.create(1, &input).await.expect("created");
+            let claimed = steps.claim(1).await.expect("claimed");
+            let ready = steps.start(claimed).await.expect("started");
+            assert_eq!(ready.len(), n);
+            if completes {
+                let done = ready.into_iter().map(|ready| (ready, Json::null()));
+                let next = steps.complete(done.collect()).await.expect("completed");
+                assert_eq!(next.len(), 1);
+            }
+        });
+        // A connection's statistics are in before its process is gone.
+        let until = Instant::now() + Duration::from_secs(60);
+        let others = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'work-queue'";
+        while self.ask(others) > 0 {
+            assert!(Instant::now() < until, "its connections end");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Transactions of databases that sessions had, and syncs of the write-ahead log.
+    pub(crate) fn statistics(&self) -> [u64; 2] {
+        let own = "current_database()";
+        let transactions = format!(
+            "SELECT coalesce(sum(xact_commit + xact_rollback), 0)::bigint FROM pg_stat_database
+             WHERE datname <> {own} AND datname NOT LIKE 'template%'"
+        );
+        [transactions.as_str(), WAL_SYNCS].map(|query| self.ask(query).unsigned_abs())
+    }
+
+    fn ask(&self, query: &str) -> i64 {
+        self.runtime.block_on(async {
+            let url = self.server.url();
+            let (client, connection) = tokio_postgres::connect(&url, NoTls)
+                .await
+                .expect("connects");
+            let connection = tokio::spawn(connection);
+            let row = client.query_one(query, &[]).await.expect("an answer");
+            drop(client);
+            connection.await.expect("ends").expect("ends well");
+            row.get(0)
+        })
+    }
+}
+
+/// PostgreSQL 14 to 17.
+const WAL_SYNCS: &str = "SELECT wal_sync FROM pg_stat_wal";

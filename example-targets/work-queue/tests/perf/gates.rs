@@ -103,3 +103,28 @@ fn perf_queue_complete_statements() {
         );
     }
 }
+
+/// By the server's own statistics: the difference between a session that completes a batch and one
+/// that does all else.
+#[test]
+fn perf_queue_postgres_complete() {
+    if temporary_postgres::left_out() {
+        return Gate::counts("queue/postgres-complete").not_measured("PostgreSQL is not installed");
+    }
+    let server = crate::fixture::quiet_server();
+    constant_across([1, 25, 400], |n| {
+        let [without, with] = [false, true].map(|completes| {
+            let before = server.statistics();
+            server.session(n, completes);
+            let after = server.statistics();
+            [after[0] - before[0], after[1] - before[1]]
+        });
+        let observed = [("transactions", 0), ("wal_syncs", 1)].map(|(key, at)| {
+            let more = with[at].checked_sub(without[at]);
+            (key, more.expect("a batch more is not less"))
+        });
+        Gate::counts("queue/postgres-complete")
+            .exactly([("transactions", 1), ("wal_syncs", 1)], observed);
+        observed
+    });
+}
