@@ -242,6 +242,31 @@ impl CountGate {
         conclude(&self.check(expected, observed));
     }
 
+    /// Records that it could not be counted here, and why: a server that is not installed, say. It
+    /// passes and is shown, or fails where `PERFBUDGET_DENY` has `not_measured`.
+    ///
+    /// ```
+    /// use perfbudget::Gate;
+    ///
+    /// # let is_installed = false;
+    /// if !is_installed {
+    ///     return Gate::counts("orders/commit-syncs").not_measured("PostgreSQL is not installed");
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    /// At the caller's line when this run denies it; when another gate of the run has the name.
+    #[track_caller]
+    pub fn not_measured(self, why: impl Into<String>) {
+        let decision = Decision::begin(&self.name, self.place);
+        conclude(&decision.end(Record {
+            tier: 2,
+            verdict: Verdict::NotMeasured,
+            not_measured: Some(why.into()),
+            ..blank()
+        }));
+    }
+
     /// As [`exactly`](CountGate::exactly), and returns the record, whatever the verdict.
     ///
     /// # Panics
