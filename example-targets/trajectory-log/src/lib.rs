@@ -31,9 +31,9 @@
 //!   [`log_turn_durable`](TrajectoryLogger::log_turn_durable) acknowledged is on disk, at every
 //!   [`Durability`], also where a commit of that level is not.
 //! - Killed at any point: of what was accepted at most `channel_capacity + buffer_size` turns are
-//!   missing, which are the last ones, and none that waited for longer than the interval and a
-//!   write. With turns that come one by one, further apart than the interval, that is one. None is
-//!   half written, and the order within a run, which is that of all turns, has no holes.
+//!   missing, which are the last ones, and none that waited for longer than the interval and the
+//!   writes before it. With turns that come one by one, further apart than the interval, that is
+//!   one. None is half written, and the order of a run, which is that of all turns, has no holes.
 //! - A write that fails loses nothing: its turns are kept and tried again, after 10 ms, then 20, up
 //!   to a second, and at once when somebody flushes. Who flushes is told; who logs waits when there
 //!   is no more room. An error that trying again does not help (a damaged database) is the
@@ -67,6 +67,7 @@
 #![forbid(unsafe_code)]
 
 mod blocking;
+mod causes;
 mod config;
 mod durability;
 mod error;
@@ -81,6 +82,7 @@ mod turn;
 mod writer;
 
 pub use blocking::BlockingLogger;
+pub use causes::WithCauses;
 pub use config::{Config, ConfigError};
 pub use durability::{Durability, Journal, Synchronous, UnknownDurability};
 pub use error::{Death, Error, StorageError};

@@ -450,7 +450,6 @@ impl Queue {
 
     /// The writer comes to its end with this batch unwritten.
     pub(crate) fn end(&self, batch: &mut Vec<Accepted>, death: Option<Death>) -> usize {
-        self.room.close();
         let mut state = self.state.lock();
         state.in_batch = 0;
         let mut unwritten = std::mem::take(batch);
@@ -466,6 +465,9 @@ impl Queue {
             let _ = ender.send(());
         }
         self.end.notify_all();
+        drop(state);
+        // Last, because who is woken by it asks why.
+        self.room.close();
         kept
     }
 }

@@ -36,7 +36,7 @@ pub struct Counts {
 }
 
 impl TrajectoryReader {
-    /// Opens a log that is there. It changes nothing in it.
+    /// Opens a log that is there. Nothing that was logged is changed.
     ///
     /// # Errors
     /// When there is no such file, or it can't be read, is not a log, or one of a later version.
@@ -48,9 +48,12 @@ impl TrajectoryReader {
             }));
         }
         let open = || {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            // Where this user may write: what a killed logger left half done is undone by whoever
+            // comes next, and a reader that may not write would be refused.
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(path, flags)?;
             connection.busy_timeout(Duration::from_secs(5))?;
+            connection.pragma_update(None, "query_only", true)?;
             Ok(connection)
         };
         let connection = open().map_err(|source| StorageError::Sqlite {

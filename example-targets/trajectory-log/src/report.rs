@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::causes::WithCauses;
 use crate::error::{Death, StorageError};
 
 /// Something that happened on the writer's thread, or in a drop.
@@ -53,56 +54,26 @@ impl fmt::Display for Report {
             } => write!(
                 f,
                 "failed to {}: {kept} turns are kept, attempt {} follows in {retry_in:?}",
-                with_causes(source),
+                WithCauses(source),
                 attempt + 1
             ),
             Self::Recovered { attempts } => {
                 write!(f, "writing works again, after {attempts} failed attempts")
             }
-            Self::WriterDied { kept, source } => {
-                write!(
-                    f,
-                    "the writer has died with {kept} turns unwritten: {source}"
-                )?;
-                causes_of(f, source)
-            }
+            Self::WriterDied { kept, source } => write!(
+                f,
+                "the writer has died with {kept} turns unwritten: {}",
+                WithCauses(source)
+            ),
             Self::Unwritten { turns, source } => {
-                write!(f, "dropped with {turns} turns unwritten")?;
+                write!(f, "dropped with {turns} turns unwritten: ")?;
                 match source {
-                    Some(source) => {
-                        write!(f, ": {source}")?;
-                        causes_of(f, source)
-                    }
-                    None => f.write_str(": the disk did not answer in time"),
+                    Some(source) => write!(f, "{}", WithCauses(source)),
+                    None => f.write_str("the disk did not answer in time"),
                 }
             }
         }
     }
-}
-
-fn causes_of(f: &mut fmt::Formatter<'_>, error: &dyn std::error::Error) -> fmt::Result {
-    let mut cause = match error.source() {
-        // A death's own text is that of its storage.
-        Some(storage) => storage.source(),
-        None => None,
-    };
-    while let Some(error) = cause {
-        write!(f, ": {error}")?;
-        cause = error.source();
-    }
-    Ok(())
-}
-
-/// `write to log.db: database or disk is full`.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Prints a report to standard error: what a logger does that was told nothing else.

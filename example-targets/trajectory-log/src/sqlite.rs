@@ -25,6 +25,8 @@ pub struct SqliteStorage {
     durability: Durability,
     path: PathBuf,
     runs: Runs,
+    /// The id that the first turn of a batch was given whose commit failed.
+    in_doubt: Option<i64>,
 }
 
 impl SqliteStorage {
@@ -78,11 +80,16 @@ impl SqliteStorage {
             });
         }
         set_synchronous(&connection, durability.synchronous).map_err(failed)?;
+        // Having read it in this mode, the connection keeps others from changing the mode.
+        connection
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+            .map_err(failed)?;
         Ok(Self {
             connection,
             durability,
             path: path.to_owned(),
             runs: Runs::default(),
+            in_doubt: None,
         })
     }
 
@@ -94,27 +101,62 @@ impl SqliteStorage {
     /// One transaction, at the level that is set.
     fn commit(&mut self, turns: &[Accepted]) -> rusqlite::Result<()> {
         let Self {
-            connection, runs, ..
+            connection,
+            runs,
+            in_doubt,
+            ..
         } = self;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        if turns.is_empty() {
+        let is_in = match in_doubt.take() {
+            Some(first) => is_in(connection, first, turns)?,
+            None => false,
+        };
+        if turns.is_empty() || is_in {
             // A commit without a change syncs nothing; this one changes a page to what it is.
             connection.pragma_update(None, "user_version", schema::VERSION)?;
-        }
-        let mut insert = connection.prepare_cached(INSERT)?;
-        for Accepted { turn, at_ms, .. } in turns {
-            insert.execute((
-                runs.number(connection, &turn.run_id)?,
-                turn.turn,
-                &turn.role,
-                turn.content.as_str(),
-                turn.content.is_json(),
-                at_ms,
-            ))?;
+        } else {
+            let mut insert = connection.prepare_cached(INSERT)?;
+            for Accepted { turn, at_ms, .. } in turns {
+                let id = insert.insert((
+                    runs.number(connection, &turn.run_id)?,
+                    turn.turn,
+                    &turn.role,
+                    turn.content.as_str(),
+                    turn.content.is_json(),
+                    at_ms,
+                ))?;
+                in_doubt.get_or_insert(id);
+            }
         }
         connection.prepare_cached("COMMIT")?.execute([])?;
+        *in_doubt = None;
         Ok(())
     }
+}
+
+/// Whether a batch whose commit failed is in all the same: with a rollback journal a commit is done
+/// when the journal is gone, and what comes after that, the sync of its directory, can still fail.
+fn is_in(connection: &Connection, first: i64, turns: &[Accepted]) -> rusqlite::Result<bool> {
+    let mut select = connection.prepare_cached(
+        "SELECT run_id, turn, role, content, is_json, accepted_at_ms \
+         FROM turns JOIN runs ON runs.id = run WHERE turns.id = ?1",
+    )?;
+    for (id, Accepted { turn, at_ms, .. }) in (first..).zip(turns) {
+        let is_same = select
+            .query_row([id], |row| {
+                Ok(row.get_ref(0)?.as_str()? == turn.run_id
+                    && row.get::<_, u32>(1)? == turn.turn
+                    && row.get_ref(2)?.as_str()? == turn.role
+                    && row.get_ref(3)?.as_str()? == turn.content.as_str()
+                    && row.get::<_, bool>(4)? == turn.content.is_json()
+                    && row.get::<_, i64>(5)? == *at_ms)
+            })
+            .optional()?;
+        if is_same != Some(true) {
+            return Ok(false);
+        }
+    }
+    Ok(!turns.is_empty())
 }
 
 fn set_synchronous(connection: &Connection, level: Synchronous) -> rusqlite::Result<()> {

@@ -1,10 +1,10 @@
 //! What the command says when it fails: what and why on the first line, what helps on the second.
 
 use std::error::Error;
-use std::fmt;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use trajectory_log::WithCauses;
 
 /// The exit status of an operation that failed.
 const FAILED: u8 = 1;
@@ -60,25 +60,5 @@ impl From<trajectory_log::Error> for Failure {
             trajectory_log::Error::Config(_) => Self::usage(error),
             _ => Self::new(error, cure),
         }
-    }
-}
-
-/// An error and its causes, each of which is said once.
-struct WithCauses<'a>(&'a dyn Error);
-
-impl fmt::Display for WithCauses<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.0.to_string();
-        write!(f, "{said}")?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if text != said {
-                write!(f, ": {text}")?;
-            }
-            said = text;
-            cause = error.source();
-        }
-        Ok(())
     }
 }

@@ -82,7 +82,7 @@ fn text_line(LoggedTurn { turn, .. }: &LoggedTurn) -> String {
         }
     }
     if !characters.as_str().is_empty() {
-        shown += &format!("… ({} bytes)", content.len());
+        shown = format!("{shown}… ({} bytes)", content.len());
     }
     format!(
         "{RUN}{}{RUN:#}  {}  {ROLE}{}{ROLE:#}  {shown}\n",
