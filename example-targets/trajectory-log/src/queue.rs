@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tokio::sync::{Semaphore, TryAcquireError, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{Death, Error, StorageError};
 use crate::storage::Accepted;
@@ -204,16 +204,16 @@ impl Queue {
         Ok(Some(done))
     }
 
+    /// Always by way of the future, also when there is room: tokio's counts what a task does
+    /// without giving way, and makes one that logs without end do so.
     async fn make_room(&self) -> Result<(), Error> {
-        match self.room.try_acquire() {
-            Ok(room) => room.forget(),
-            Err(TryAcquireError::NoPermits) => match self.room.acquire().await {
-                Ok(room) => room.forget(),
-                Err(_closed) => return Err(self.why_closed()),
-            },
-            Err(TryAcquireError::Closed) => return Err(self.why_closed()),
+        match self.room.acquire().await {
+            Ok(room) => {
+                room.forget();
+                Ok(())
+            }
+            Err(_closed) => Err(self.why_closed()),
         }
-        Ok(())
     }
 
     fn why_closed(&self) -> Error {
@@ -385,9 +385,10 @@ impl Queue {
         state.on_disk < state.flush_to && state.flush_to <= last
     }
 
-    /// The batch is written: makes room, and tells who waits for it.
+    /// The batch is written: makes room, and tells who waits for it. Who is woken wants the lock
+    /// at once, and may have the CPU at once, too: so nobody is woken before it is free.
     pub(crate) fn written(&self, to_disk: bool) {
-        let room = {
+        let (room, served) = {
             let mut state = self.state.lock();
             let turns = std::mem::take(&mut state.in_batch);
             state.freed += turns;
@@ -396,18 +397,12 @@ impl Queue {
                 state.on_disk = state.written;
             }
             state.failure = None;
-            let on_disk = state.on_disk;
-            while let Some(waiter) = state.waiters.pop_front_if(|waiter| waiter.turn <= on_disk) {
-                // Who no longer waits need not be told.
-                let _ = waiter.done.send(Ok(()));
-            }
-            let is_worth_a_wake_up = state.freed >= self.turns_max / 2;
-            if is_worth_a_wake_up || state.turns.len() < self.buffer_size {
-                std::mem::take(&mut state.freed)
-            } else {
-                0
-            }
+            (state.take_room(self), state.take_served())
         };
+        for waiter in served {
+            // Who no longer waits need not be told.
+            let _ = waiter.done.send(Ok(()));
+        }
         if room > 0 {
             self.room.add_permits(room);
         }
@@ -473,6 +468,25 @@ impl Queue {
 }
 
 impl State {
+    /// The room to give back, once it is worth a wake-up.
+    fn take_room(&mut self, queue: &Queue) -> usize {
+        let is_half = self.freed >= queue.turns_max / 2;
+        if is_half || self.turns.len() < queue.buffer_size {
+            std::mem::take(&mut self.freed)
+        } else {
+            0
+        }
+    }
+
+    /// Those who wait for what is on disk.
+    fn take_served(&mut self) -> Vec<Waiter> {
+        let on_disk = self.on_disk;
+        let served = self
+            .waiters
+            .partition_point(|waiter| waiter.turn <= on_disk);
+        self.waiters.drain(..served).collect()
+    }
+
     fn kept(&self) -> usize {
         self.turns.len() + self.in_batch + self.unwritten.len()
     }

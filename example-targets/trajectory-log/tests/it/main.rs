@@ -8,6 +8,7 @@ mod closing;
 mod crashes;
 mod disk_full;
 mod failures;
+mod fairness;
 mod order;
 mod queries;
 mod storage;

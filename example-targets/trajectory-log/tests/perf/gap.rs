@@ -1,0 +1,118 @@
+//! How long a runtime's thread does nothing else, while a task of it logs.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, Instant};
+
+use fsync_counter::{Action, FsyncCounter};
+use tempfile::TempDir;
+use trajectory_log::{BlockingLogger, Config, TrajectoryLogger, TrajectoryReader};
+
+use crate::fixture::{runtime, turn};
+use crate::planted::Defect;
+
+/// Turns that are logged meanwhile.
+const TURNS: u32 = 10_000;
+
+/// One of the disk's syncs takes this long, whichever disk it is.
+const STALL: Duration = Duration::from_millis(20);
+
+/// The longest time between two ticks of a task that does nothing but tick, while another task of
+/// its thread logs to a real disk, without what the thread waited for a CPU.
+pub(crate) fn longest_while_logging() -> Duration {
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let path = dir.path().join("log.db");
+    let disk = FsyncCounter::under(&dir);
+    let longest = if Defect::from_env() == Defect::WritesByItself {
+        let logger = BlockingLogger::open(&path, Config::default()).expect("opened");
+        disk.reset();
+        disk.at_sync(50, Action::Wait(STALL));
+        let logger = std::cell::RefCell::new(logger);
+        longest_beside(async |number| {
+            logger.borrow_mut().log_turn(turn(number)).expect("logged");
+        })
+    } else {
+        let logger = TrajectoryLogger::open(&path, Config::default()).expect("opened");
+        disk.reset();
+        disk.at_sync(50, Action::Wait(STALL));
+        let longest = longest_beside(async |number| {
+            logger.log_turn(turn(number)).await.expect("accepted");
+        });
+        runtime().block_on(logger.close()).expect("closed");
+        longest
+    };
+    let turns = TrajectoryReader::open(&path).and_then(|reader| reader.counts());
+    assert_eq!(turns.expect("read").turns, u64::from(TURNS));
+    assert!(disk.counts().files > 50, "it stalled");
+    longest
+}
+
+fn longest_beside(log: impl AsyncFn(u32)) -> Duration {
+    let is_done = Cell::new(false);
+    let logging = async {
+        for number in 0..TURNS {
+            log(number).await;
+        }
+        is_done.set(true);
+    };
+    let ticking = async {
+        let mut ticks = Ticks::begin();
+        while !is_done.get() {
+            tokio::task::yield_now().await;
+            ticks.tick();
+        }
+        ticks.longest
+    };
+    let (longest, ()) = runtime().block_on(async { tokio::join!(ticking, logging) });
+    longest
+}
+
+/// The ticks of this thread.
+struct Ticks {
+    run_delay: RunDelay,
+    last: (Instant, Duration),
+    longest: Duration,
+}
+
+impl Ticks {
+    fn begin() -> Self {
+        let run_delay = RunDelay::of_this_thread();
+        Self {
+            last: (Instant::now(), run_delay.read()),
+            run_delay,
+            longest: Duration::ZERO,
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = (Instant::now(), self.run_delay.read());
+        let gap = (now.0 - self.last.0).saturating_sub(now.1 - self.last.1);
+        self.longest = self.longest.max(gap);
+        self.last = now;
+    }
+}
+
+/// How long this thread has been ready to run and waited for a CPU: the second number of its
+/// `schedstat` (the kernel's Documentation/scheduler/sched-stats.rst). Nothing where there is none.
+struct RunDelay(Option<File>);
+
+impl RunDelay {
+    fn of_this_thread() -> Self {
+        Self(File::open("/proc/thread-self/schedstat").ok())
+    }
+
+    fn read(&self) -> Duration {
+        let mut buffer = [0; 64];
+        let read = self
+            .0
+            .as_ref()
+            .and_then(|file| file.read_at(&mut buffer, 0).ok());
+        let text = std::str::from_utf8(&buffer[..read.unwrap_or_default()]).unwrap_or_default();
+        let nanoseconds = text
+            .split(' ')
+            .nth(1)
+            .and_then(|number| number.parse().ok());
+        Duration::from_nanos(nanoseconds.unwrap_or_default())
+    }
+}
