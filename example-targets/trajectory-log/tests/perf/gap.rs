@@ -18,14 +18,27 @@ const TURNS: u32 = 10_000;
 /// One of the disk's syncs takes this long, whichever disk it is.
 const STALL: Duration = Duration::from_millis(20);
 
+/// The least of three times [`longest_once`]. A thread is also kept from its work by what no book
+/// says, interrupts and the machine's host: in the longest gap of ten thousand now and then, in
+/// three of three seldom. A logger that blocks does so each time.
+pub(crate) fn longest_while_logging() -> Duration {
+    let longest = std::array::from_fn::<_, 3, _>(|_| longest_once());
+    longest.into_iter().min().unwrap_or_default()
+}
+
 /// The longest time between two ticks of a task that does nothing but tick, while another task of
 /// its thread logs to a real disk, without what the thread waited for a CPU.
-pub(crate) fn longest_while_logging() -> Duration {
+fn longest_once() -> Duration {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let path = dir.path().join("log.db");
     let disk = FsyncCounter::under(&dir);
+    // 200 batches, which are not too many to be repeated on a slow disk.
+    let config = Config {
+        buffer_size: 50,
+        ..Config::default()
+    };
     let longest = if Defect::from_env() == Defect::WritesByItself {
-        let logger = BlockingLogger::open(&path, Config::default()).expect("opened");
+        let logger = BlockingLogger::open(&path, config).expect("opened");
         disk.reset();
         disk.at_sync(50, Action::Wait(STALL));
         let logger = std::cell::RefCell::new(logger);
@@ -33,7 +46,7 @@ pub(crate) fn longest_while_logging() -> Duration {
             logger.borrow_mut().log_turn(turn(number)).expect("logged");
         })
     } else {
-        let logger = TrajectoryLogger::open(&path, Config::default()).expect("opened");
+        let logger = TrajectoryLogger::open(&path, config).expect("opened");
         disk.reset();
         disk.at_sync(50, Action::Wait(STALL));
         let longest = longest_beside(async |number| {
