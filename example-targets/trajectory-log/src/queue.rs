@@ -399,12 +399,13 @@ impl Queue {
             state.failure = None;
             (state.take_room(self), state.take_served())
         };
+        // First, so that who has flushed finds it.
+        if room > 0 {
+            self.room.add_permits(room);
+        }
         for waiter in served {
             // Who no longer waits need not be told.
             let _ = waiter.done.send(Ok(()));
-        }
-        if room > 0 {
-            self.room.add_permits(room);
         }
     }
 

@@ -43,26 +43,6 @@ fn all_room_comes_back() {
     }
 }
 
-#[test]
-fn callers_who_wait_are_served_in_their_order() {
-    let scripted = Scripted::new(no_timer(1, 1));
-    scripted.script.hold();
-    scripted.log(0..2);
-    scripted.runtime.block_on(async {
-        let mut first = pin!(scripted.logger.log_turn(turn(2)));
-        let mut second = pin!(scripted.logger.log_turn(turn(3)));
-        assert!(futures_are_pending(first.as_mut()).await);
-        assert!(futures_are_pending(second.as_mut()).await);
-        scripted.script.let_go();
-        // The second is asked first, and still comes second.
-        let (second, first) = tokio::join!(second, first);
-        first.unwrap();
-        second.unwrap();
-        scripted.logger.flush().await.unwrap();
-    });
-    assert_eq!(scripted.script.written(), [0, 1, 2, 3]);
-}
-
 /// Polls a future once and keeps it.
 async fn futures_are_pending<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
     std::future::poll_fn(|context| {

@@ -198,7 +198,7 @@ fn a_line_that_is_no_turn_stops_it_and_those_before_are_there() {
         assert!(first.contains(named), "{error}");
         let second = error.lines().nth(1).unwrap();
         assert!(
-            second.starts_with("  the 16 turns before it are on disk; "),
+            second.starts_with("  what came before it is on disk: 16 turns; "),
             "{error}"
         );
         assert!(cli.ok(&["stats", &db], "").starts_with("turns: 16\n"));

@@ -17,8 +17,8 @@ pub(crate) enum Defect {
     TransactionATurn,
     /// Every write computes for two milliseconds more.
     SlowWrite,
-    /// Who logs waits until the turn is written.
-    WaitsForTheWrite,
+    /// Who logs computes for 20 µs before the turn is accepted.
+    SlowCaller,
     /// Who logs writes, on the runtime's thread.
     WritesByItself,
 }
@@ -29,7 +29,7 @@ impl Defect {
             None => Self::None,
             Some("transaction-a-turn") => Self::TransactionATurn,
             Some("slow-write") => Self::SlowWrite,
-            Some("waits-for-the-write") => Self::WaitsForTheWrite,
+            Some("slow-caller") => Self::SlowCaller,
             Some("writes-by-itself") => Self::WritesByItself,
             Some(other) => panic!("{PLANTED_ENV}: {other:?} is no defect"),
         }

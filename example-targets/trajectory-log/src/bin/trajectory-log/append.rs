@@ -97,7 +97,7 @@ pub(crate) fn run(db: &Path, settings: &Settings, json: bool) -> Done {
     let line = if json {
         format!("{{\"appended\":{appended}}}\n")
     } else {
-        format!("appended {appended} turns\n")
+        format!("appended {}\n", counted(appended))
     };
     print(line.as_bytes())
 }
@@ -118,8 +118,9 @@ async fn append_lines(logger: &TrajectoryLogger, progress: &mut Progress) -> Res
         number += 1;
         let bad = |source: Box<dyn std::error::Error>| {
             let cure = format!(
-                "the {appended} turns before it are on disk; a line is \
-                 {{\"run_id\":\"run-7\",\"turn\":1,\"role\":\"user\",\"content\":\"…\"}}"
+                "what came before it is on disk: {}; a line is \
+                 {{\"run_id\":\"run-7\",\"turn\":1,\"role\":\"user\",\"content\":\"…\"}}",
+                counted(appended)
             );
             Failure::new(BadLine { number, source }, cure)
         };
@@ -138,6 +139,11 @@ async fn append_lines(logger: &TrajectoryLogger, progress: &mut Progress) -> Res
         appended += 1;
         progress.show(appended);
     }
+}
+
+/// `1 turn`, `2 turns`.
+fn counted(turns: u64) -> String {
+    format!("{turns} turn{}", if turns == 1 { "" } else { "s" })
 }
 
 /// A line on a terminal that says how far it is; nowhere else.
@@ -161,7 +167,7 @@ impl Progress {
         if self.is_shown && self.last.elapsed() >= PROGRESS {
             self.last = Instant::now();
             self.has_shown = true;
-            eprint!("\r{turns} turns");
+            eprint!("\r{}", counted(turns));
         }
     }
 
