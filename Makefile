@@ -2,7 +2,7 @@
 # scripts/tools.sh): rustup's toolchain, a C compiler and make are enough to start.
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-perf bench bench-docs noise-study engines lint docs clean-records
+.PHONY: help test test-perf bench bench-docs noise-study engines logger-study lint docs clean-records
 # A gate is measured alone on the machine, also under `make -j`.
 .NOTPARALLEL:
 
@@ -26,6 +26,9 @@ noise-study: ## how gates behave on a busy machine, to docs/noise-study.md (MINU
 
 engines: ## what a commit costs in syncs, by storage engine, to docs/engines.md
 	@scripts/engines
+
+logger-study: ## what a logged turn costs, on this disk, to docs/logger-study.md (ROUNDS=9)
+	@scripts/logger-study
 
 lint: ## formatting, clippy with warnings denied, workflow files against GitHub's schema
 	@scripts/lint
