@@ -1,10 +1,10 @@
 //! What runs an action: async functions, by name.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -98,7 +98,7 @@ type Erased = dyn Fn(Context, Json) -> Running + Send + Sync;
 
 /// Handlers by the names of actions.
 #[derive(Clone, Default)]
-pub struct Handlers(HashMap<Arc<str>, Arc<Erased>>);
+pub struct Handlers(FxHashMap<Arc<str>, Arc<Erased>>);
 
 impl fmt::Debug for Handlers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

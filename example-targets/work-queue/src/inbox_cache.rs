@@ -4,7 +4,7 @@
 //! Only ever an optimisation: the database knows better, and says so when an engine passes a gate
 //! for which something else has arrived.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::graph::Gate;
 use crate::store::{Arrival, InstanceId};
@@ -15,7 +15,7 @@ const BYTES_MAX: usize = 32 << 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct InboxCache {
-    gates: HashMap<(InstanceId, Gate), Remembered>,
+    gates: FxHashMap<(InstanceId, Gate), Remembered>,
     bytes: usize,
 }
 

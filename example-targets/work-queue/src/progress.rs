@@ -11,11 +11,12 @@
 //! edge was skipped travels in the row of an action (`carried`) which has to be completed before
 //! that gate can open anyway.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use crate::graph::{Gate, Graph, Place};
@@ -160,7 +161,7 @@ struct Builder<'a> {
     cache: &'a InboxCache,
     numbers: Numbers,
     capacity: usize,
-    pending: HashMap<(InstanceId, Gate), (Context, Pending)>,
+    pending: FxHashMap<(InstanceId, Gate), (Context, Pending)>,
     failed: HashSet<InstanceId>,
     log: String,
     out: Consequences,
@@ -186,7 +187,7 @@ pub(crate) fn consequences(
             end: numbers.end,
         },
         capacity,
-        pending: HashMap::new(),
+        pending: FxHashMap::default(),
         failed: HashSet::new(),
         log: String::with_capacity(48 * events.len()),
         out: Consequences::default(),
@@ -598,18 +599,24 @@ impl Builder<'_> {
     fn log(&mut self, action: &Action, outcome: &str, ran: Duration, error: Option<&str>) {
         let log = &mut self.log;
         log.push(if log.is_empty() { '[' } else { ',' });
+        let mut digits = itoa::Buffer::new();
+        log.push('[');
+        log.push_str(digits.format(action.id.0));
+        log.push(',');
+        log.push_str(digits.format(action.instance.0));
+        log.push(',');
+        log.push_str(digits.format(action.node));
+        log.push(',');
         let element = action
             .element
             .map_or(-1, |element| i64::from(element.index));
-        _ = write!(
-            log,
-            "[{},{},{},{element},{},\"{outcome}\",{}",
-            action.id,
-            action.instance,
-            action.node,
-            action.delivery,
-            ran.as_micros()
-        );
+        log.push_str(digits.format(element));
+        log.push(',');
+        log.push_str(digits.format(action.delivery));
+        log.push_str(",\"");
+        log.push_str(outcome);
+        log.push_str("\",");
+        log.push_str(digits.format(ran.as_micros()));
         if let Some(error) = error {
             _ = write!(log, ",{}", Value::from(error));
         }

@@ -68,8 +68,10 @@ pub fn handlers() -> Handlers {
         })
 }
 
-/// The first step gets the list, later ones the value before.
+/// The first step gets the list, later ones the value of the step before, under its name.
 async fn step(_: Context, before: Value) -> Result<Value, Failure> {
-    let value = before["value"].as_u64().map_or(1, |value| value + 1);
+    let before = before.as_object().and_then(|named| named.values().next());
+    let before = before.and_then(|value| value["value"].as_u64());
+    let value = before.map_or(1, |value| value + 1);
     Ok(json!({ "value": value, "parity": parity(value) }))
 }

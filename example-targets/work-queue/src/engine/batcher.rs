@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 
 use super::claims::{Trouble, read_gates};
@@ -40,7 +41,7 @@ struct Batcher<S> {
     free: Vec<u32>,
     numbered: [i64; LANES as usize],
     failed: HashSet<InstanceId>,
-    started: std::collections::HashMap<InstanceId, Instant>,
+    started: FxHashMap<InstanceId, Instant>,
     done: mpsc::UnboundedSender<Back>,
 }
 
@@ -53,7 +54,7 @@ pub(super) async fn run<S: Store>(shared: Arc<Shared<S>>) {
         free: (0..LANES).collect(),
         numbered: [0; LANES as usize],
         failed: HashSet::new(),
-        started: std::collections::HashMap::new(),
+        started: FxHashMap::default(),
         done,
     };
     loop {
@@ -90,10 +91,12 @@ impl<S: Store> Batcher<S> {
             let rest = events.split_off(n);
             std::mem::replace(&mut *events, rest)
         };
-        let events: Vec<Event> = events
-            .into_iter()
-            .map(|event| self.without_the_failed(event))
-            .collect();
+        let events = if self.failed.is_empty() {
+            events
+        } else {
+            let events = events.into_iter();
+            events.map(|event| self.without_the_failed(event)).collect()
+        };
         let room = self
             .shared
             .options

@@ -239,11 +239,17 @@ fn json(row: &Row<'_>, column: usize) -> rusqlite::Result<Json> {
 }
 
 pub(crate) fn carried_text(carried: &[(Gate, u32)]) -> String {
-    let pairs: Vec<String> = carried
-        .iter()
-        .map(|(gate, n)| format!("[{},{n}]", gate.0))
-        .collect();
-    format!("[{}]", pairs.join(","))
+    let mut digits = itoa::Buffer::new();
+    let mut text = String::with_capacity(12 * carried.len() + 2);
+    for (gate, n) in carried {
+        text.push_str(if text.is_empty() { "[[" } else { ",[" });
+        text.push_str(digits.format(gate.0));
+        text.push(',');
+        text.push_str(digits.format(*n));
+        text.push(']');
+    }
+    text.push(']');
+    text
 }
 
 pub(crate) fn carried_of(text: &str) -> Vec<(Gate, u32)> {

@@ -83,7 +83,9 @@ fn handlers(effects: PathBuf) -> Handlers {
                         json!({ "value": value, "parity": parity(value) })
                     }
                     _ => {
-                        let value = input["value"].as_u64().map_or(1, |value| value + 1);
+                        let before = input.as_object().and_then(|named| named.values().next());
+                        let before = before.and_then(|value| value["value"].as_u64());
+                        let value = before.map_or(1, |value| value + 1);
                         json!({ "value": value, "parity": parity(value) })
                     }
                 };
