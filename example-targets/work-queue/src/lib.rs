@@ -17,6 +17,8 @@ pub mod queue_noop;
 mod retry;
 mod sqlite;
 mod store;
+#[cfg(test)]
+mod store_suite;
 mod value;
 mod workflow;
 

@@ -1,5 +1,6 @@
 //! What is asked besides batches: new instances, claims, sessions, what there is.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
@@ -172,7 +173,10 @@ pub(super) fn instances(
         })?;
         claimed.collect::<rusqlite::Result<Vec<_>>>()
     };
-    claim().map_err(failed)
+    let mut claimed = claim().map_err(failed)?;
+    // `RETURNING` has no order.
+    claimed.sort_unstable_by_key(|it| (Reverse(it.priority), it.id));
+    Ok(claimed)
 }
 
 pub(super) fn actions(
