@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use deadpool_postgres::tokio_postgres::{Config, NoTls, Socket};
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime,
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime,
 };
 
 use crate::metrics::{Query, QueryTimes, TimesByQuery};
@@ -125,6 +125,8 @@ impl PostgresStore {
         let pool = Pool::builder(manager)
             .max_size(options.connections.max(1))
             .runtime(Runtime::Tokio1)
+            // Those that are used stay warm, with their plans and caches.
+            .queue_mode(QueueMode::Lifo)
             .create_timeout(Some(WAIT_TIMEOUT))
             .wait_timeout(Some(WAIT_TIMEOUT))
             .post_create(Hook::async_fn(move |client, _| {

@@ -1,8 +1,8 @@
 //! A batch, in one statement.
 //!
 //! Its parts are data-modifying CTEs, put together from what the batch has: one round trip, one
-//! transaction, one flush of the log. Each part joins `signed`, the row of the batch's lane, so
-//! that nothing happens before the lane is locked, and nothing at all when the batch was applied
+//! transaction, one flush of the log. Each part asks for `signed`, the row of the batch's lane,
+//! so that nothing happens before the lane is locked, and nothing at all when the batch was applied
 //! before. In the end the statement compares how many rows its parts changed with how many the
 //! batch says; where they differ it raises an error, and everything is undone. Only then is it
 //! found out what was out of date.
@@ -23,8 +23,8 @@ use super::failure::Failure;
 use super::{FREE, in_us};
 use crate::graph::Gate;
 use crate::store::{
-    Applied, Arrival, Batch, Delivery, InstanceId, Outcome, Passed, SessionId, Stale, Stamp,
-    StoreError,
+    Applied, Arrival, Batch, Delivery, InstanceId, NewAction, Outcome, Passed, SessionId, Stale,
+    Stamp, StoreError,
 };
 
 pub(super) type Parameter<'a> = Box<dyn ToSql + Send + Sync + 'a>;
@@ -158,6 +158,24 @@ impl<'a> Statement<'a> {
         self
     }
 
+    /// The same where often all rows have one value, which then travels once.
+    fn column_or_value<T: ToSql + Copy + PartialEq + Send + Sync + 'a>(
+        &mut self,
+        name: &str,
+        sql_type: &str,
+        mut values: impl Iterator<Item = T> + Clone,
+    ) -> &mut Self {
+        let all = values.clone();
+        match values.next() {
+            Some(first) if values.all(|value| value == first) => {
+                let number = self.parameter(first);
+                _ = write!(self.text, ", ${number}::{sql_type} AS {name}");
+                self
+            }
+            _ => self.column(name, sql_type, all),
+        }
+    }
+
     /// Begins a part: `(`, for columns.
     fn part(&mut self, begin: &str) -> &mut Self {
         self.text.push_str(",\n");
@@ -192,22 +210,38 @@ impl<'a> Statement<'a> {
         );
     }
 
+    /// Most deliveries are first ones: for these the keys alone are looked up, in their order,
+    /// without a join.
     fn delete(&mut self, completed: &'a [Delivery]) {
-        if completed.is_empty() {
-            return;
+        let (first, repeated): (Vec<&Delivery>, Vec<&Delivery>) =
+            completed.iter().partition(|it| it.delivery == 1);
+        if !first.is_empty() {
+            let mut ids: Vec<i64> = first.iter().map(|it| it.action.0).collect();
+            ids.sort_unstable();
+            self.expect("deleted", ids.len());
+            let ids = self.parameter(ids);
+            let part = format!(
+                ",
+            deleted AS (DELETE FROM action WHERE EXISTS (SELECT FROM signed)
+                AND id = ANY(${ids}::bigint[]) AND delivery = 1 RETURNING 1)"
+            );
+            self.text(&part);
         }
-        self.part("deleted AS (DELETE FROM action USING signed, ")
-            .column("id", "bigint", completed.iter().map(|it| it.action.0))
-            .column(
-                "delivery",
-                "integer",
-                completed.iter().map(|it| int(it.delivery)),
-            )
-            .text(
-                ") AS it
-                WHERE action.id = it.id AND action.delivery = it.delivery RETURNING 1)",
-            )
-            .expect("deleted", completed.len());
+        if !repeated.is_empty() {
+            self.part("deleted_again AS (DELETE FROM action USING ")
+                .column("id", "bigint", repeated.iter().map(|it| it.action.0))
+                .column(
+                    "delivery",
+                    "integer",
+                    repeated.iter().map(|it| int(it.delivery)),
+                )
+                .text(
+                    ") AS it
+                    WHERE EXISTS (SELECT FROM signed)
+                        AND action.id = it.id AND action.delivery = it.delivery RETURNING 1)",
+                )
+                .expect("deleted_again", repeated.len());
+        }
     }
 
     fn give_back(&mut self, batch: &'a Batch) {
@@ -221,7 +255,7 @@ impl<'a> Statement<'a> {
             UPDATE action SET owner = CASE WHEN it.wait = 0 THEN 0 ELSE -1 END,
                 due_at = now() + it.wait * interval '1 microsecond',
                 delivery = action.delivery - it.untouched
-            FROM signed, ",
+            FROM ",
         )
         .column("id", "bigint", tokens().map(|it| it.action.0))
         .column("delivery", "integer", tokens().map(|it| int(it.delivery)))
@@ -233,7 +267,8 @@ impl<'a> Statement<'a> {
         )
         .text(
             ") AS it
-            WHERE action.id = it.id AND action.delivery = it.delivery RETURNING 1)",
+            WHERE EXISTS (SELECT FROM signed)
+                AND action.id = it.id AND action.delivery = it.delivery RETURNING 1)",
         )
         .expect("given_back", given_back.len());
     }
@@ -254,11 +289,12 @@ impl<'a> Statement<'a> {
             )
             .text(
                 "),
-            passed AS (DELETE FROM gate USING signed, leaving AS it
-                WHERE gate.instance = it.instance AND gate.gate = it.gate
-                    AND gate.missing = it.missing RETURNING 1),
-            emptied AS (DELETE FROM inbox USING signed, leaving AS it
-                WHERE inbox.instance = it.instance AND inbox.gate = it.gate)",
+            passed AS (DELETE FROM gate USING leaving AS it
+                WHERE EXISTS (SELECT FROM signed) AND gate.instance = it.instance
+                    AND gate.gate = it.gate AND gate.missing = it.missing RETURNING 1),
+            emptied AS (DELETE FROM inbox USING leaving AS it
+                WHERE EXISTS (SELECT FROM signed) AND inbox.instance = it.instance
+                    AND inbox.gate = it.gate)",
             )
             .expect("passed", passed.len());
     }
@@ -303,7 +339,7 @@ impl<'a> Statement<'a> {
                 finished_at = CASE WHEN it.outcome IS NULL THEN finished_at ELSE now() END,
                 outcome = coalesce(it.outcome, instance.outcome),
                 result = coalesce(it.result, instance.result)
-            FROM signed, ",
+            FROM ",
         )
         .column("id", "bigint", changes.iter().map(|it| it.instance.0))
         .column("claim", "integer", changes.iter().map(|it| it.claim))
@@ -311,7 +347,7 @@ impl<'a> Statement<'a> {
         .column("result", "text", changes.iter().map(|it| it.result))
         .text(
             ") AS it
-            WHERE instance.id = it.id
+            WHERE EXISTS (SELECT FROM signed) AND instance.id = it.id
                 AND (it.claim IS NULL OR (it.claim = instance.claim AND started_at IS NULL))
                 AND (it.outcome IS NULL OR finished_at IS NULL)
             RETURNING it.claim)",
@@ -328,12 +364,13 @@ impl<'a> Statement<'a> {
         }
         let elements = || actions.iter().map(|it| it.element);
         // What is this session's from the beginning is its first delivery.
-        let owner = |is_leased: bool| if is_leased { session.0 } else { FREE };
-        self.part(
-            "enqueued AS (
+        let owner = |it: &NewAction| if it.is_leased { session.0 } else { FREE };
+        self.text(
+            ",
+            enqueued AS (
             INSERT INTO action
                 (id, instance, node, element, elements, delivery, owner, priority, input, carried)
-            SELECT it.* FROM signed, ",
+            (",
         )
         .column("id", "bigint", actions.iter().map(|it| it.id.0))
         .column("instance", "bigint", actions.iter().map(|it| it.instance.0))
@@ -348,26 +385,23 @@ impl<'a> Statement<'a> {
             "integer",
             elements().map(|it| it.map(|it| int(it.of))),
         )
-        .column(
+        .column_or_value(
             "delivery",
             "integer",
             actions.iter().map(|it| i32::from(it.is_leased)),
         )
-        .column(
-            "owner",
-            "bigint",
-            actions.iter().map(|it| owner(it.is_leased)),
-        )
-        .column("priority", "smallint", actions.iter().map(|it| it.priority))
-        .column("input", "text", actions.iter().map(|it| it.input.as_str()))
-        .column(
-            "carried",
-            "text",
-            actions.iter().map(|it| {
+        .column_or_value("owner", "bigint", actions.iter().map(owner))
+        .column_or_value("priority", "smallint", actions.iter().map(|it| it.priority))
+        .column("input", "text", actions.iter().map(|it| it.input.as_str()));
+        if actions.iter().all(|it| it.carried.is_empty()) {
+            self.text(", NULL");
+        } else {
+            let carried = actions.iter().map(|it| {
                 (!it.carried.is_empty()).then(|| super::claim::carried_text(&it.carried))
-            }),
-        )
-        .text(") AS it)");
+            });
+            self.column("carried", "text", carried);
+        }
+        self.text(" WHERE EXISTS (SELECT FROM signed)))");
     }
 
     fn arrive(&mut self, arrivals: &'a [Arrival]) {
@@ -377,56 +411,48 @@ impl<'a> Statement<'a> {
         // In one order everywhere: two batches that wait for each other's rows would wait for ever.
         let mut arrivals: Vec<&Arrival> = arrivals.iter().collect();
         arrivals.sort_unstable_by_key(|it| (it.instance, it.gate));
-        self.part(
-            "arrived AS (
-            INSERT INTO gate (instance, gate, missing, latest)
-            SELECT it.* FROM signed, ",
-        )
-        .column(
-            "instance",
-            "bigint",
-            arrivals.iter().map(|it| it.instance.0),
-        )
-        .column("gate", "integer", arrivals.iter().map(|it| int(it.gate.0)))
-        .column(
-            "missing",
-            "integer",
-            arrivals.iter().map(|it| int(it.expected) - int(it.arrived)),
-        )
-        .column(
-            "latest",
-            "integer",
-            arrivals.iter().map(|it| int(it.arrived)),
-        )
-        .text(
-            ") AS it
+        self.part("arrived AS (INSERT INTO gate (instance, gate, missing, latest) ")
+            .column(
+                "instance",
+                "bigint",
+                arrivals.iter().map(|it| it.instance.0),
+            )
+            .column("gate", "integer", arrivals.iter().map(|it| int(it.gate.0)))
+            .column(
+                "missing",
+                "integer",
+                arrivals.iter().map(|it| int(it.expected) - int(it.arrived)),
+            )
+            .column(
+                "latest",
+                "integer",
+                arrivals.iter().map(|it| int(it.arrived)),
+            )
+            .text(
+                " WHERE EXISTS (SELECT FROM signed))
             ON CONFLICT (instance, gate) DO UPDATE SET missing = gate.missing - excluded.latest
             RETURNING instance, gate, missing)",
-        );
+            );
         arrivals.retain(|it| it.values.is_some());
         if arrivals.is_empty() {
             return;
         }
-        self.part(
-            "delivered AS (
-            INSERT INTO inbox (instance, gate, part, entries)
-            SELECT it.* FROM signed, ",
-        )
-        .column(
-            "instance",
-            "bigint",
-            arrivals.iter().map(|it| it.instance.0),
-        )
-        .column("gate", "integer", arrivals.iter().map(|it| int(it.gate.0)))
-        .column("part", "bigint", arrivals.iter().map(|it| it.part))
-        .column(
-            "entries",
-            "text",
-            arrivals
-                .iter()
-                .map(|it| it.values.as_ref().map(crate::Json::as_str)),
-        )
-        .text(") AS it)");
+        self.part("delivered AS (INSERT INTO inbox (instance, gate, part, entries) ")
+            .column(
+                "instance",
+                "bigint",
+                arrivals.iter().map(|it| it.instance.0),
+            )
+            .column("gate", "integer", arrivals.iter().map(|it| int(it.gate.0)))
+            .column("part", "bigint", arrivals.iter().map(|it| it.part))
+            .column(
+                "entries",
+                "text",
+                arrivals
+                    .iter()
+                    .map(|it| it.values.as_ref().map(crate::Json::as_str)),
+            )
+            .text(" WHERE EXISTS (SELECT FROM signed)))");
     }
 
     fn log(&mut self, batch: &'a Batch) {

@@ -104,7 +104,9 @@ const MIGRATIONS: [&str; 1] = ["
             entry ->> 5 AS outcome,
             (entry ->> 6)::bigint AS ran_us,
             entry ->> 7 AS error
-        FROM log, json_array_elements(log.entries::json) AS entry;
+        FROM log,
+            -- A text can't have a zero in it.
+            json_array_elements(replace(log.entries, '\\u0000', '\\ufffd')::json) AS entry;
     -- Values are gone in a moment, or are read as often as written: not worth compressing.
     ALTER TABLE action ALTER input SET STORAGE EXTERNAL;
     ALTER TABLE inbox ALTER entries SET STORAGE EXTERNAL;

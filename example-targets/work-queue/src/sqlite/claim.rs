@@ -186,7 +186,10 @@ pub(super) fn instances(
         claimed.sort_by_key(|claimed| Reverse(claimed.priority));
         Ok(claimed)
     };
-    claim().map_err(failed)
+    let mut claimed = claim().map_err(failed)?;
+    // `RETURNING` has no order.
+    claimed.sort_unstable_by_key(|it| (Reverse(it.priority), it.id));
+    Ok(claimed)
 }
 
 pub(super) fn actions(
