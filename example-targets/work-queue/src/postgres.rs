@@ -23,7 +23,7 @@ use deadpool_postgres::{
 use crate::metrics::{Query, QueryTimes, TimesByQuery};
 use crate::store::{
     Applied, Batch, ClaimedAction, ClaimedInstance, GateInbox, InstanceId, InstanceStatus,
-    NewInstance, Outcome, Renewed, SessionId, Stamp, Store, StoreCounts, StoreError, StoreResult,
+    NewInstance, Renewed, SessionId, Stamp, Store, StoreCounts, StoreError, StoreResult,
     WorkflowId,
 };
 use failure::Failure;
@@ -191,12 +191,6 @@ fn in_us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros())
         .unwrap_or(CENTURY_US)
         .min(CENTURY_US)
-}
-
-fn outcome_of(text: Option<&str>) -> Option<Outcome> {
-    [Outcome::Completed, Outcome::Failed]
-        .into_iter()
-        .find(|outcome| Some(outcome.as_str()) == text)
 }
 
 impl Store for PostgresStore {

@@ -313,7 +313,8 @@ impl Store for SqliteStore {
                         let result: Option<String> = row.get(2)?;
                         Ok(InstanceStatus {
                             has_started: row.get(0)?,
-                            outcome: outcome_of(outcome.as_deref()).zip(result.map(Json::trusted)),
+                            outcome: Outcome::parse(outcome.as_deref())
+                                .zip(result.map(Json::trusted)),
                         })
                     },
                 )
@@ -333,10 +334,4 @@ impl Store for SqliteStore {
     fn query_times(&self) -> QueryTimes {
         self.times.summary()
     }
-}
-
-pub(crate) fn outcome_of(text: Option<&str>) -> Option<Outcome> {
-    [Outcome::Completed, Outcome::Failed]
-        .into_iter()
-        .find(|outcome| Some(outcome.as_str()) == text)
 }

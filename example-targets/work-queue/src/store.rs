@@ -224,6 +224,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What [`as_str`](Outcome::as_str) gave.
+    pub(crate) fn parse(text: Option<&str>) -> Option<Self> {
+        let mut all = [Self::Completed, Self::Failed].into_iter();
+        all.find(|outcome| Some(outcome.as_str()) == text)
+    }
+
     /// As it is stored and printed.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -459,4 +465,24 @@ pub struct Renewed {
     pub left_behind: Vec<(InstanceId, u32)>,
     /// Sessions whose lease had run out.
     pub sessions_expired: u32,
+}
+
+/// What an action carries, as both stores keep it: a JSON array of pairs of gate and number.
+pub(crate) fn carried_text(carried: &[(Gate, u32)]) -> String {
+    let mut digits = itoa::Buffer::new();
+    let mut text = String::with_capacity(12 * carried.len() + 2);
+    for (gate, n) in carried {
+        text.push_str(if text.is_empty() { "[[" } else { ",[" });
+        text.push_str(digits.format(gate.0));
+        text.push(',');
+        text.push_str(digits.format(*n));
+        text.push(']');
+    }
+    text.push(']');
+    text
+}
+
+pub(crate) fn carried_of(text: &str) -> Vec<(Gate, u32)> {
+    let pairs: Vec<(u32, u32)> = serde_json::from_str(text).unwrap_or_default();
+    pairs.into_iter().map(|(gate, n)| (Gate(gate), n)).collect()
 }

@@ -24,7 +24,7 @@ use super::{FREE, in_us};
 use crate::graph::Gate;
 use crate::store::{
     Applied, Arrival, Batch, Delivery, InstanceId, NewAction, Outcome, Passed, SessionId, Stale,
-    Stamp, StoreError,
+    Stamp, StoreError, carried_text,
 };
 
 pub(super) type Parameter<'a> = Box<dyn ToSql + Send + Sync + 'a>;
@@ -396,9 +396,9 @@ impl<'a> Statement<'a> {
         if actions.iter().all(|it| it.carried.is_empty()) {
             self.text(", NULL");
         } else {
-            let carried = actions.iter().map(|it| {
-                (!it.carried.is_empty()).then(|| super::claim::carried_text(&it.carried))
-            });
+            let carried = actions
+                .iter()
+                .map(|it| (!it.carried.is_empty()).then(|| carried_text(&it.carried)));
             self.column("carried", "text", carried);
         }
         self.text(" WHERE EXISTS (SELECT FROM signed)))");

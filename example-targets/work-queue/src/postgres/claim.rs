@@ -6,11 +6,10 @@ use deadpool_postgres::tokio_postgres::Row;
 use deadpool_postgres::{GenericClient, Object, Transaction};
 
 use super::failure::Failure;
-use super::{in_us, outcome_of};
-use crate::graph::Gate;
+use super::in_us;
 use crate::store::{
     ActionId, ClaimedAction, ClaimedInstance, Element, GateInbox, InstanceId, InstanceStatus,
-    LANES, NewInstance, Renewed, SessionId, StoreCounts, WorkflowId,
+    LANES, NewInstance, Outcome, Renewed, SessionId, StoreCounts, WorkflowId, carried_of,
 };
 use crate::value::Json;
 
@@ -284,19 +283,6 @@ fn json(row: &Row, column: usize) -> Json {
     Json::trusted(row.get::<_, &str>(column))
 }
 
-pub(super) fn carried_text(carried: &[(Gate, u32)]) -> String {
-    let pairs: Vec<String> = carried
-        .iter()
-        .map(|(gate, n)| format!("[{},{n}]", gate.0))
-        .collect();
-    format!("[{}]", pairs.join(","))
-}
-
-fn carried_of(text: &str) -> Vec<(Gate, u32)> {
-    let pairs: Vec<(u32, u32)> = serde_json::from_str(text).unwrap_or_default();
-    pairs.into_iter().map(|(gate, n)| (Gate(gate), n)).collect()
-}
-
 pub(super) async fn inbox(
     client: &Object,
     gates: &[(InstanceId, u32)],
@@ -353,7 +339,7 @@ pub(super) async fn status(
         let result: Option<&str> = row.get(2);
         InstanceStatus {
             has_started: row.get(0),
-            outcome: outcome_of(outcome).zip(result.map(Json::trusted)),
+            outcome: Outcome::parse(outcome).zip(result.map(Json::trusted)),
         }
     }))
 }

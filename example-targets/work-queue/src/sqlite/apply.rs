@@ -8,6 +8,7 @@ use super::{FREE, WAITING, begin, failed, in_ms, now_ms};
 use crate::metrics::{Query, TimesByQuery};
 use crate::store::{
     Applied, Batch, NewAction, Outcome, SessionId, Stale, Stamp, StoreError, StoreResult,
+    carried_text,
 };
 
 pub(super) fn apply(
@@ -232,7 +233,7 @@ fn enqueue(
     for new in actions {
         // What is this session's from the beginning is its first delivery.
         let owner = if new.is_leased { session.0 } else { FREE };
-        let carried = (!new.carried.is_empty()).then(|| super::claim::carried_text(&new.carried));
+        let carried = (!new.carried.is_empty()).then(|| carried_text(&new.carried));
         insert.execute((
             new.id.0,
             new.instance.0,

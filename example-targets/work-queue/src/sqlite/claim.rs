@@ -6,10 +6,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 
 use super::{FREE, WAITING, failed, in_ms, now_ms, schema};
-use crate::graph::Gate;
 use crate::store::{
     ActionId, ClaimedAction, ClaimedInstance, Element, GateInbox, InstanceId, LANES, NewInstance,
-    Renewed, SessionId, StoreCounts, StoreError, StoreResult, WorkflowId,
+    Renewed, SessionId, StoreCounts, StoreError, StoreResult, WorkflowId, carried_of,
 };
 use crate::value::Json;
 
@@ -239,25 +238,6 @@ pub(super) fn actions(
 
 fn json(row: &Row<'_>, column: usize) -> rusqlite::Result<Json> {
     Ok(Json::trusted(row.get_ref(column)?.as_str()?))
-}
-
-pub(crate) fn carried_text(carried: &[(Gate, u32)]) -> String {
-    let mut digits = itoa::Buffer::new();
-    let mut text = String::with_capacity(12 * carried.len() + 2);
-    for (gate, n) in carried {
-        text.push_str(if text.is_empty() { "[[" } else { ",[" });
-        text.push_str(digits.format(gate.0));
-        text.push(',');
-        text.push_str(digits.format(*n));
-        text.push(']');
-    }
-    text.push(']');
-    text
-}
-
-pub(crate) fn carried_of(text: &str) -> Vec<(Gate, u32)> {
-    let pairs: Vec<(u32, u32)> = serde_json::from_str(text).unwrap_or_default();
-    pairs.into_iter().map(|(gate, n)| (Gate(gate), n)).collect()
 }
 
 pub(super) fn inbox(
