@@ -102,8 +102,10 @@ async fn schemas_of_one_database_do_not_know_each_other() {
     let database = PostgresDatabase::new();
     let mut stores = Vec::new();
     for schema in ["one", "The \"Other\""] {
-        let mut options = PostgresOptions::default();
-        options.schema = schema.to_owned();
+        let options = PostgresOptions {
+            schema: schema.to_owned(),
+            ..PostgresOptions::default()
+        };
         let config = database.database.url().parse().unwrap();
         let store = PostgresStore::connect_with(config, NoTls, options)
             .await
