@@ -53,7 +53,6 @@ impl TrajectoryReader {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(path, flags)?;
             connection.busy_timeout(Duration::from_secs(5))?;
-            connection.pragma_update(None, "query_only", true)?;
             Ok(connection)
         };
         let connection = open().map_err(|source| StorageError::Sqlite {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trajectory_log::{Config, TrajectoryLogger, TrajectoryReader, Turn};
+use trajectory_log::{Config, Error, SqliteStorage, TrajectoryLogger, TrajectoryReader, Turn};
 
 use crate::storage::directory;
 
@@ -81,4 +81,31 @@ fn two_loggers_share_a_database() {
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
     }
     assert_eq!(reader.count_of("shared").unwrap(), 200);
+}
+
+/// With a rollback journal a commit waits for readers, and gives up: the transaction is still open
+/// then, and must not be in the way of the next attempt.
+#[test]
+fn a_reader_in_the_way_of_a_commit_delays_it() {
+    let directory = directory();
+    let path = directory.path().join("log.db");
+    let storage = SqliteStorage::open(&path, "delete/full".parse().unwrap()).unwrap();
+    let logger = TrajectoryLogger::with_seams(storage, Config::default(), |_| ()).unwrap();
+    let reading = rusqlite::Connection::open(&path).unwrap();
+    crate::storage::runtime().block_on(async {
+        reading.execute_batch("BEGIN; SELECT * FROM turns").unwrap();
+        let error = logger
+            .log_turn_durable(Turn::new("r", 0, "user", "…"))
+            .await;
+        let error = error.unwrap_err();
+        assert!(
+            matches!(error, Error::NotWritten { kept: 1, .. }),
+            "{error:?}"
+        );
+        reading.execute_batch("COMMIT").unwrap();
+        logger.flush().await.unwrap();
+        logger.close().await.unwrap();
+    });
+    let reader = TrajectoryReader::open(&path).unwrap();
+    assert_eq!(reader.count_of("r").unwrap(), 1);
 }

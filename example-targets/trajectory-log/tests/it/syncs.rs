@@ -12,7 +12,7 @@ use crate::storage::{Reports, directory, runtime};
 const EIO: i32 = 5;
 
 fn turns(numbers: std::ops::Range<u32>) -> impl Iterator<Item = Turn> {
-    numbers.map(|number| Turn::new("run", number, "user", "…"))
+    numbers.map(|number| Turn::new(format!("run-{}", number / 5), number, "user", "…"))
 }
 
 fn numbers(path: &Path) -> Vec<u32> {
@@ -69,7 +69,7 @@ fn a_batch_syncs_what_its_durability_says_and_a_flush_what_is_missing() {
 }
 
 /// Each sync of a batch fails once, of every durability. The batch is tried again and is in the
-/// log once, in its place.
+/// log once, in its place, and in its run, which is a new one.
 #[test]
 fn a_sync_that_fails_loses_nothing_and_writes_nothing_twice() {
     for durability in Durability::all() {
@@ -115,6 +115,11 @@ fn a_sync_that_fails_loses_nothing_and_writes_nothing_twice() {
                 (0..25).collect::<Vec<_>>(),
                 "{durability}, sync {sync}"
             );
+            let reader = TrajectoryReader::open(&path).unwrap();
+            for run in 0..5 {
+                let count = reader.count_of(&format!("run-{run}")).unwrap();
+                assert_eq!(count, 5, "{durability}, sync {sync}, run-{run}");
+            }
         }
     }
 }
