@@ -8,10 +8,13 @@ mod apply;
 mod claim;
 mod failure;
 mod schema;
+mod statement;
+mod timing;
 mod vacuum;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
@@ -47,6 +50,9 @@ pub struct PostgresOptions {
     pub schema: String,
     /// Connections at most. An engine uses up to six at once.
     pub connections: usize,
+    /// One batch of so many is executed in a way that tells what its parts take, for
+    /// [`Store::query_times`]; it takes some milliseconds longer. 0 is none.
+    pub timed_every: u32,
 }
 
 impl Default for PostgresOptions {
@@ -54,6 +60,7 @@ impl Default for PostgresOptions {
         Self {
             schema: "work_queue".to_owned(),
             connections: 8,
+            timed_every: 100,
         }
     }
 }
@@ -64,6 +71,8 @@ pub struct PostgresStore {
     times: TimesByQuery,
     churn: Arc<Churn>,
     schema: String,
+    timed_every: u32,
+    batches: AtomicU32,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -147,6 +156,8 @@ impl PostgresStore {
             times: TimesByQuery::default(),
             churn: Arc::default(),
             schema: options.schema,
+            timed_every: options.timed_every,
+            batches: AtomicU32::new(0),
         };
         store.bring_up_to_date().await?;
         Ok(store)
@@ -267,10 +278,15 @@ impl Store for PostgresStore {
 
     async fn apply(&self, stamp: Stamp, batch: Arc<Batch>) -> StoreResult<Applied> {
         let mut client = self.client().await?;
+        let number = self.batches.fetch_add(1, Ordering::Relaxed);
+        let is_timed = self.timed_every > 0 && number % self.timed_every == self.timed_every - 1;
+        let times = is_timed.then_some(&self.times);
         let begun = Instant::now();
-        let applied = apply::apply(&mut client, stamp, &batch).await?;
-        self.times
-            .add(Query::Apply, begun.elapsed(), batch.completed.len());
+        let applied = apply::apply(&mut client, stamp, &batch, times).await?;
+        if !is_timed {
+            self.times
+                .add(Query::Apply, begun.elapsed(), batch.completed.len());
+        }
         drop(client);
         let dead = batch.completed.len() + batch.given_back.len() + 2 * batch.arrivals.len();
         let changed = batch.started.len() + batch.finished.len();

@@ -37,4 +37,22 @@ macro_rules! on_both_stores {
         }
     };
 }
-use on_both_stores;
+
+/// The same, and once more on a Postgres store that times the parts of every batch.
+macro_rules! on_both_stores_and_timed {
+    ($($test:ident),+ $(,)?) => {
+        crate::store_suite::on_both_stores![$($test),+];
+        mod on_timed_postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    if temporary_postgres::left_out() {
+                        return;
+                    }
+                    super::$test(&crate::store_suite::fixtures::PostgresDatabase::timed()).await;
+                }
+            )+
+        }
+    };
+}
+use {on_both_stores, on_both_stores_and_timed};

@@ -80,12 +80,24 @@ impl From<Failure> for StoreError {
 impl Failure {
     /// Whether something that a batch names is not so any more, or was there before.
     pub(super) fn is_out_of_date(&self) -> bool {
+        self.code_is(OUT_OF_DATE) || self.code_is(SqlState::UNIQUE_VIOLATION.code())
+    }
+
+    /// What to say when a batch was refused, and nothing of it is out of date when it is looked at:
+    /// what was in the way is gone, unless it is something else altogether.
+    pub(super) fn when_nothing_is_stale(self) -> StoreError {
+        if self.code_is(OUT_OF_DATE) {
+            let message = "another transaction was in the way, and is over".to_owned();
+            return StoreError::Unavailable { message };
+        }
+        self.into()
+    }
+
+    fn code_is(&self, code: &str) -> bool {
         let Self::Postgres(error) = self else {
             return false;
         };
-        error
-            .code()
-            .is_some_and(|code| code.code() == OUT_OF_DATE || *code == SqlState::UNIQUE_VIOLATION)
+        error.code().is_some_and(|found| found.code() == code)
     }
 }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::fixtures::{
     Fixture, LONG, SHORT, Scene, arrival, completed, delivery, new_action, stale, started, until,
 };
-use super::on_both_stores;
+use super::on_both_stores_and_timed;
 use crate::store::{
     ActionId, Batch, Finished, GivenBack, InstanceId, InstanceStatus, Outcome, Stamp, Started,
     Store, StoreError,
 };
 use crate::value::Json;
 
-on_both_stores![
+on_both_stores_and_timed![
     an_instance_runs_to_its_end,
     an_empty_batch_is_applied,
     a_stale_delivery_undoes_the_batch,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use temporary_postgres::Database;
+use temporary_postgres::{Database, TemporaryPostgres};
 use tokio_postgres::{Client, NoTls};
 
 use crate::graph::Gate;
@@ -13,7 +13,7 @@ use crate::store::{
     WorkflowId,
 };
 use crate::value::Json;
-use crate::{PostgresStore, SqliteStore};
+use crate::{PostgresOptions, PostgresStore, SqliteStore};
 
 /// Longer than any test.
 pub(super) const LONG: Duration = Duration::from_secs(3_600);
@@ -69,13 +69,26 @@ impl Fixture for SqliteFile {
 
 pub(super) struct PostgresDatabase {
     pub(super) database: Database,
+    pub(super) timed_every: u32,
 }
 
 impl PostgresDatabase {
     pub(super) fn new() -> Self {
-        let cluster = temporary_postgres::shared().expect("a cluster");
+        Self::of(temporary_postgres::shared().expect("a cluster"))
+    }
+
+    pub(super) fn of(cluster: &TemporaryPostgres) -> Self {
         Self {
             database: cluster.fresh_database().expect("a database"),
+            timed_every: 0,
+        }
+    }
+
+    /// The parts of every batch are timed.
+    pub(super) fn timed() -> Self {
+        Self {
+            timed_every: 1,
+            ..Self::new()
         }
     }
 
@@ -97,7 +110,12 @@ impl Fixture for PostgresDatabase {
     type Store = PostgresStore;
 
     async fn open(&self) -> StoreResult<PostgresStore> {
-        PostgresStore::connect(&self.database.url()).await
+        let options = PostgresOptions {
+            timed_every: self.timed_every,
+            ..PostgresOptions::default()
+        };
+        let config = self.database.url().parse().expect("a URL");
+        PostgresStore::connect_with(config, NoTls, options).await
     }
 
     async fn logged(&self) -> Vec<(i64, String)> {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::fixtures::{Fixture, LONG, Scene, arrival, arrivals, completed, delivery, stale};
-use super::on_both_stores;
+use super::on_both_stores_and_timed;
 use crate::graph::Gate;
 use crate::store::{Batch, Finished, InstanceId, Outcome, Passed, Stamp, Store};
 use crate::value::Json;
 
-on_both_stores![
+on_both_stores_and_timed![
     a_gate_is_complete_when_all_have_arrived,
     what_is_remembered_passes_without_being_read,
     a_gate_that_is_not_as_remembered_undoes_the_batch,

@@ -140,9 +140,7 @@ async fn what_can_not_be_reached_is_unavailable_and_what_is_wrong_is_refused() {
 async fn a_server_that_restarts_is_found_again() {
     server!();
     let mut cluster = TemporaryPostgres::start().unwrap();
-    let database = PostgresDatabase {
-        database: cluster.fresh_database().unwrap(),
-    };
+    let database = PostgresDatabase::of(&cluster);
     let scene = Scene::on(&database).await;
     let instance = scene.start(1).await[0];
     for how in [Stop::Fast, Stop::Immediate] {
@@ -328,9 +326,7 @@ async fn an_idle_queue_writes_nothing() {
         .setting("autovacuum", "off")
         .start()
         .unwrap();
-    let database = PostgresDatabase {
-        database: cluster.fresh_database().unwrap(),
-    };
+    let database = PostgresDatabase::of(&cluster);
     let scene = Scene::on(&database).await;
     let client = database.client().await;
     let next_transaction = async || -> i64 {
@@ -355,9 +351,7 @@ async fn a_batch_is_one_transaction() {
         .setting("autovacuum", "off")
         .start()
         .unwrap();
-    let database = PostgresDatabase {
-        database: cluster.fresh_database().unwrap(),
-    };
+    let database = PostgresDatabase::of(&cluster);
     let scene = Scene::on(&database).await;
     let instance = scene.start(1).await[0];
     let actions = scene.enqueue(instance, 400, true).await;
@@ -381,6 +375,46 @@ async fn a_batch_is_one_transaction() {
     let times = scene.store.query_times();
     let applied = times.iter().find(|(query, _)| *query == Query::Apply);
     assert_eq!(applied.unwrap().1.rows, 400);
+}
+
+#[tokio::test]
+async fn the_parts_of_a_batch_are_timed() {
+    server!();
+    let database = PostgresDatabase::timed();
+    let scene = Scene::on(&database).await;
+    let instance = scene.start(1).await[0];
+    let actions = scene.enqueue(instance, 30, true).await;
+    scene
+        .apply(Batch {
+            arrivals: vec![super::fixtures::arrival(instance, 1, 9, 1)],
+            log: Some(Json::trusted("[]")),
+            ..completed(actions.iter().map(|it| delivery(*it, 1)))
+        })
+        .await
+        .unwrap();
+    let times = scene.store.query_times();
+    let of = |query| {
+        times
+            .iter()
+            .find(|(it, _)| *it == query)
+            .map(|(_, times)| *times)
+    };
+    for (query, rows) in [
+        (Query::DeleteActions, 30),
+        (Query::EnqueueActions, 30),
+        (Query::Arrivals, 1),
+        (Query::UpdateInstances, 1),
+        (Query::Log, 1),
+    ] {
+        let times = of(query).unwrap_or_else(|| panic!("{query:?}"));
+        assert_eq!((times.n, times.rows), (1, rows), "{query:?}");
+        assert!(times.mean_us > 0.0, "{query:?}");
+    }
+    assert_eq!(of(Query::Commit).unwrap().n, 3);
+    assert!(
+        of(Query::Apply).is_none(),
+        "not mixed with those that take longer"
+    );
 }
 
 #[tokio::test]
