@@ -27,7 +27,7 @@ noise-study: ## how gates behave on a busy machine, to docs/noise-study.md (MINU
 engines: ## what a commit costs in syncs, by storage engine, to docs/engines.md
 	@scripts/engines
 
-logger-study: ## what a logged turn costs, on this disk, to docs/logger-study.md (ROUNDS=9)
+logger-study: ## what a logged turn costs, on this disk, to docs/logger-study.md (ROUNDS=7)
 	@scripts/logger-study
 
 lint: ## formatting, clippy with warnings denied, workflow files against GitHub's schema

@@ -24,7 +24,7 @@ enum Command {
     /// Measure
     Run {
         /// How often everything is measured
-        #[arg(long, default_value_t = 9)]
+        #[arg(long, default_value_t = 7)]
         rounds: usize,
         /// The program of the record's choice
         #[arg(long)]

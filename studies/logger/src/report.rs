@@ -142,8 +142,9 @@ fn figures(results: &Results) -> Vec<Figure> {
             measured: spread(&share, 2),
             is_reached: median(&share) >= 0.8,
             limit: "A commit is one sync and what SQLite does around it (10 inserts, two or three \
-                    pages written to the log, six locks). Where a sync takes less than four times \
-                    that, the share falls below: the CPU limits, or another program has it.",
+                    pages written to the log, six locks). Where a bare sync takes less than four \
+                    times that, the CPU limits, or another program has it; and a sync of three \
+                    pages is a little more for a disk than one of one.",
         },
         Figure {
             what: "WAL/NORMAL, ms a turn",
@@ -397,8 +398,9 @@ fn method(text: &mut String, results: &Results) -> Result<()> {
         "## How it was measured\n\n\
          - A turn has 200 bytes of content; a run has 25 of them, one run after the other. Buffer 10, \
          channel 100 and interval 500 ms, where nothing else is said.\n\
-         - {} rounds; in each every cell once, for 150 ms and then a flush, in a fresh database, each \
-         round beginning with another cell; 60 ms of raw appends between any two. Ratios are of \
+         - {} rounds; in each every cell once, for 200 ms and then a flush, in a fresh database \
+         whose first turn was logged before, each round beginning with another cell; 80 ms of raw \
+         appends between any two. Ratios are of \
          cells of one round, and only then is the median taken: what a machine does to both of them \
          drops out.\n\
          - After each cell the turns in the database are counted.\n\

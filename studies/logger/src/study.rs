@@ -42,8 +42,8 @@ pub struct Options {
 }
 
 /// How long a cell logs, and how long the disk is asked for its rate beside it.
-const CELL: Duration = Duration::from_millis(150);
-const RAW: Duration = Duration::from_millis(60);
+const CELL: Duration = Duration::from_millis(200);
+const RAW: Duration = Duration::from_millis(80);
 const WAITS: Duration = Duration::from_secs(1);
 
 /// Every cell once.

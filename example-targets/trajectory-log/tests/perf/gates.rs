@@ -16,9 +16,9 @@ use crate::planted::{Defect, spin};
 
 // Medians of the medians of 6 processes, an operation: AMD EPYC, 2 cores, Linux 6.18, rustc 1.95,
 // 2026-11-21.
-const LOG_TURN: Budget = Budget::warm(Duration::from_nanos(300)); // guess
-const FLUSH_10: Budget = Budget::warm(Duration::from_micros(100)); // guess
-const LONGEST_GAP: Budget = Budget::warm(Duration::from_micros(200)); // guess
+const LOG_TURN: Budget = Budget::warm(Duration::from_nanos(282)); // 282 ns (262 … 325)
+const FLUSH_10: Budget = Budget::warm(Duration::from_nanos(54_800)); // 54.8 µs (52.9 … 123)
+const LONGEST_GAP: Budget = Budget::warm(Duration::from_micros(214)); // 214 µs (189 … 279)
 
 /// What a caller waits whose turn finds room: no batch becomes full here, so that nobody else has a
 /// CPU, and a turn that wakes the writer without need costs ten times as much.
