@@ -52,3 +52,22 @@ libtest() {
     cargo build --quiet --workspace --examples --profile "${profile/test/dev}"
     cargo test --workspace --tests --profile "$profile" --no-fail-fast -- --test-threads=1 "$@"
 }
+
+# watch_left_out: when the script ends, says which tests were left out for want of what they need.
+# A test that is left out passes, and nobody reads what a passing test prints: it leaves its place
+# in the file.
+watch_left_out() {
+    export PERFBUDGET_LEFT_OUT=$PWD/target/left-out.txt
+    mkdir -p target
+    rm -f "$PERFBUDGET_LEFT_OUT"
+    trap say_left_out EXIT
+}
+
+say_left_out() {
+    local places
+    [[ -s $PERFBUDGET_LEFT_OUT ]] || return 0
+    places=$(sort -u "$PERFBUDGET_LEFT_OUT")
+    echo "LEFT OUT, there is no PostgreSQL server here (apt-get install postgresql): $(grep -c '' <<<"$places") tests"
+    # shellcheck disable=SC2001 # each line
+    sed 's/^/  /' <<<"$places"
+}

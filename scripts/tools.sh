@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Finds the tools that cargo does not bring: a good-enough one on PATH, else the one in
-# target/tools, else a build of it from the registry into target/tools. Nothing is
-# installed globally. To be sourced, from the workspace's root.
+# target/tools, else a build of it from the registry into target/tools. Only PostgreSQL is
+# installed globally, where it can be. To be sourced, from the workspace's root.
 
 # at_least HAVE WANT: whether the version HAVE (three numbers) is WANT or newer.
 at_least() {
@@ -49,4 +49,55 @@ need_action_validator() {
 need_nextest() {
     need_tool cargo-nextest 0.9.116 0.9.151 "about six minutes" \
         --no-default-features --features default-no-update
+}
+
+# find_postgres: whether the crate temporary-postgres will find a server; it looks in these places.
+find_postgres() {
+    local folder
+    if [[ -n ${PERFBUDGET_POSTGRES_BIN:-} ]]; then
+        [[ -x $PERFBUDGET_POSTGRES_BIN/postgres ]]
+        return
+    fi
+    if command -v postgres >/dev/null; then
+        return 0
+    fi
+    for folder in "$(pg_config --bindir 2>/dev/null || true)" /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
+        /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin; do
+        if [[ -x $folder/postgres ]]; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# need_postgres: installs the server where there is none and apt-get can do it without a password
+# (Debian, Ubuntu). Goes on without it elsewhere: tests that need it are then left out.
+need_postgres() {
+    local log=target/postgres-installation.log as_root=(env)
+    if find_postgres || [[ -n ${PERFBUDGET_POSTGRES_BIN:-} ]] || ! command -v apt-get >/dev/null; then
+        return 0
+    fi
+    if [[ $(id -u) -ne 0 ]]; then
+        sudo -n true 2>/dev/null || return 0
+        as_root=(sudo -n)
+    fi
+    echo "PostgreSQL is not here: installing the server (apt-get install postgresql), and starting none"
+    mkdir -p target
+    "${as_root[@]}" bash -s >"$log" 2>&1 <<'INSTALL' || {
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+# The package makes a cluster of its own and starts it, unless this says otherwise meanwhile.
+directory=/etc/postgresql-common/createcluster.d
+mkdir -p "$directory"
+echo 'create_main_cluster = false' >"$directory/perfbudget.conf"
+trap 'rm -f "$directory/perfbudget.conf"; rmdir "$directory" 2>/dev/null || true' EXIT
+install() {
+    # Standard input is this script.
+    apt-get install -y -q --no-install-recommends postgresql </dev/null
+}
+install || { apt-get update -q </dev/null && install; }
+INSTALL
+        tail -n 5 "$log" | sed 's/^/  /'
+        echo "PostgreSQL could not be installed ($log)"
+    }
 }

@@ -4,14 +4,13 @@
 //! The server counts its syncs of the write-ahead log itself; where the kernel grants a scope it
 //! watches the server as a child and tells the process that serves the session from the others.
 
-mod cluster;
 mod session;
 
 use std::thread;
 use std::time::Duration;
 
-use cluster::{Cluster, Installation};
 use session::Session;
+use temporary_postgres::{Stop, TemporaryPostgres};
 
 use crate::drive::{MARKS, Marks};
 use crate::phases::cut;
@@ -82,16 +81,21 @@ const STEPS: [Step; 5] = [
 /// When PostgreSQL is there and something goes wrong, or counts differ between the rounds that no
 /// background process explains.
 pub fn run(with_kernel: bool) -> Result<Postgres> {
-    let Some(installation) = Installation::find()? else {
+    if !temporary_postgres::is_installed() {
         return Ok(Postgres::NotRun("PostgreSQL is not installed".into()));
-    };
-    let cluster = Cluster::create(&installation)?;
-    let root = cluster.root().to_path_buf();
+    }
+    // What would work in the background at times of its own choosing is put off. The server is
+    // started where it is measured: a kernel scope watches what is started in it.
+    let mut cluster = TemporaryPostgres::builder()
+        .setting("autovacuum", "off")
+        .setting("checkpoint_timeout", "1d")
+        .create()?;
+    let root = cluster.socket_directory().to_path_buf();
     let watched = if with_kernel {
-        let (told, calls, incomplete) = scopes::observe_processes(&root, || measure(&cluster))?;
+        let (told, calls, incomplete) = scopes::observe_processes(&root, || measure(&mut cluster))?;
         (told, Some(calls), incomplete)
     } else {
-        (measure(&cluster)?, None, Vec::new())
+        (measure(&mut cluster)?, None, Vec::new())
     };
     let (told, calls, incomplete) = watched;
     let rows = rows(&told, calls)?;
@@ -115,9 +119,9 @@ struct Told {
 }
 
 /// Starts the server, goes through the steps and ends it.
-fn measure(cluster: &Cluster<'_>) -> Result<Told> {
-    let mut marks = Marks::new(cluster.root())?;
-    let server = cluster.start()?;
+fn measure(cluster: &mut TemporaryPostgres) -> Result<Told> {
+    let mut marks = Marks::new(cluster.socket_directory())?;
+    cluster.start_again()?;
     let mut session = Session::open(cluster)?;
     let statistics = Statistics::of(&mut session)?;
     session.run("SET client_min_messages = warning")?;
@@ -152,7 +156,7 @@ fn measure(cluster: &Cluster<'_>) -> Result<Told> {
         }
     }
     session.close()?;
-    server.end()?;
+    cluster.stop(Stop::Fast)?;
     Ok(Told {
         version: statistics.server,
         source: statistics.source.to_owned(),

@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::cluster::Cluster;
+use temporary_postgres::TemporaryPostgres;
+
 use crate::Result;
 
 /// How long a statement may take.
@@ -23,7 +24,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn open(cluster: &Cluster<'_>) -> Result<Self> {
+    pub(super) fn open(cluster: &TemporaryPostgres) -> Result<Self> {
         let mut psql = cluster
             .client("psql")
             .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"])
