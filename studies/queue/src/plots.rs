@@ -220,7 +220,7 @@ pub(crate) fn rates(path: &Path, results: &Results) -> Drawn {
     for (store, sizes) in &measured {
         let colour = colour(*store);
         let middles: Vec<(f64, f64)> = sizes.iter().map(|(n, rates)| (*n, median(rates))).collect();
-        chart.draw_series(LineSeries::new(middles.clone(), colour.stroke_width(2)))?;
+        chart.draw_series([PathElement::new(middles.clone(), colour.stroke_width(2))])?;
         chart.draw_series(sizes.iter().flat_map(|(n, rates)| {
             rates
                 .iter()
@@ -239,7 +239,7 @@ pub(crate) fn rates(path: &Path, results: &Results) -> Drawn {
             .collect()
     };
     for (step, colour) in [(diary::end(), VERMILION), (diary::before(), GREY)] {
-        chart.draw_series(LineSeries::new(of(step), colour.stroke_width(2)))?;
+        chart.draw_series([PathElement::new(of(step), colour.stroke_width(2))])?;
         chart.draw_series(
             of(step)
                 .into_iter()
@@ -387,7 +387,7 @@ pub(crate) fn latency(path: &Path, results: &Results) -> Drawn {
             colour.mix(0.6).stroke_width(1),
         )])?;
         let middles: Vec<(f64, f64)> = sizes.iter().map(|(n, times)| (*n, median(times))).collect();
-        chart.draw_series(LineSeries::new(middles.clone(), colour.stroke_width(2)))?;
+        chart.draw_series([PathElement::new(middles.clone(), colour.stroke_width(2))])?;
         chart.draw_series(sizes.iter().flat_map(|(n, times)| {
             times
                 .iter()

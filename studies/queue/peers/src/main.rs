@@ -104,14 +104,14 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         (Queue::Apalis, Store::Postgres) => {
             let server = server()?;
-            runtime.block_on(apalis_queue::on_postgres(arguments, server.url()))?
+            runtime.block_on(apalis_queue::on_postgres(arguments, &server.url()))?
         }
         (Queue::GraphileWorker, Store::Sqlite) => {
             return Err("graphile-worker is for --store postgres".into());
         }
         (Queue::GraphileWorker, Store::Postgres) => {
             let server = server()?;
-            runtime.block_on(graphile_queue::on_postgres(arguments, server.url()))?
+            runtime.block_on(graphile_queue::on_postgres(arguments, &server.url()))?
         }
     };
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -147,11 +147,11 @@ async fn timed<T>(
 
 /// The jobs' numbers, so many at once.
 fn chunks(arguments: &Arguments) -> impl Iterator<Item = Vec<u64>> {
-    let step = arguments.enqueue.max(1);
+    let at_once = arguments.enqueue.max(1);
     let jobs = arguments.jobs;
     (0..jobs)
-        .step_by(step)
-        .map(move |first| (first..jobs.min(first + step as u64)).collect())
+        .step_by(at_once)
+        .map(move |first| (first..jobs.min(first + at_once as u64)).collect())
 }
 
 /// A crate and the version of it that was built.
