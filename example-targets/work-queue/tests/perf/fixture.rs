@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use perfbudget::{SqliteCounter, TmpfsDir, tmpfs_dir};
 use serde_json::json;
 use tempfile::TempDir;
-use temporary_postgres::TemporaryPostgres;
+use temporary_postgres::{Database, TemporaryPostgres};
 use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
 use work_queue::{
-    ClaimedInstance, Json, Node, PostgresStore, Ready, SqliteStore, Steps, StoreResult, Workflow,
-    queue_noop,
+    ClaimedInstance, Json, Node, PostgresOptions, PostgresStore, Ready, SqliteStore, Steps,
+    StoreResult, Workflow, queue_noop,
 };
 
 use crate::planted::{Defect, Planted};
@@ -145,27 +145,34 @@ pub(crate) fn quiet_server() -> QuietServer {
 }
 
 impl QuietServer {
-    /// A session in a database of its own that has `n` actions ready, and maybe completes them. Its
-    /// connections have ended, and told the statistics what they did, when this returns.
-    pub(crate) fn session(&self, n: usize, completes: bool) {
-        let database = self.server.fresh_database().expect("a database");
+    /// A database; making one syncs the log more or less often.
+    pub(crate) fn database(&self) -> Database {
+        self.server.fresh_database().expect("a database")
+    }
+
+    /// A session in a fresh database that completes `n` actions, and maybe `n` more. Its one
+    /// connection has its statements prepared then, has ended, and told the statistics what it did
+    /// when this returns.
+    pub(crate) fn session(&self, database: &Database, n: usize, completes: bool) {
         self.runtime.block_on(async {
-            let store = PostgresStore::connect(&database.url())
-                .await
-                .expect("a store");
-            let mut steps = Steps::new(Arc::new(store), &fan())
-                .await
-                .expect("a session");
+            let config = database.url().parse().expect("a URL");
+            let mut options = PostgresOptions::default();
+            options.connections = 1;
+            let store = PostgresStore::connect_with(config, NoTls, options).await;
+            let store = Arc::new(store.expect("a store"));
+            let mut steps = Steps::new(store, &fan()).await.expect("a session");
             let elements: Vec<usize> = (0..n).collect();
             let input = Json::of(&elements).expect("JSON");
-            steps.create(1, &input).await.expect("created");
-            let claimed = steps.claim(1).await.expect("claimed");
-            let ready = steps.start(claimed).await.expect("started");
-            assert_eq!(ready.len(), n);
-            if completes {
-                let done = ready.into_iter().map(|ready| (ready, Json::null()));
-                let next = steps.complete(done.collect()).await.expect("completed");
-                assert_eq!(next.len(), 1);
+            steps.create(2, &input).await.expect("created");
+            for is_done in [true, completes] {
+                let claimed = steps.claim(1).await.expect("claimed");
+                let ready = steps.start(claimed).await.expect("started");
+                assert_eq!(ready.len(), n);
+                if is_done {
+                    let done = ready.into_iter().map(|ready| (ready, Json::null()));
+                    let next = steps.complete(done.collect()).await.expect("completed");
+                    assert_eq!(next.len(), 1);
+                }
             }
         });
         // A connection's statistics are in before its process is gone.

@@ -114,8 +114,9 @@ fn perf_queue_postgres_complete() {
     let server = crate::fixture::quiet_server();
     constant_across([1, 25, 400], |n| {
         let [without, with] = [false, true].map(|completes| {
+            let database = server.database();
             let before = server.statistics();
-            server.session(n, completes);
+            server.session(&database, n, completes);
             let after = server.statistics();
             [after[0] - before[0], after[1] - before[1]]
         });
