@@ -9,9 +9,9 @@ use perfbudget::{Budget, Gate, SqliteCounts, constant_across};
 use crate::fixture::Fixture;
 
 // Medians of the medians of 6 processes: AMD EPYC, 2 cores, Linux 6.18, 2026-11-21.
-const COMPLETE_100: Budget = Budget::warm(Duration::from_micros(400));
-const START_100: Budget = Budget::warm(Duration::from_micros(4_000));
-const CLAIM_100: Budget = Budget::warm(Duration::from_micros(400));
+const COMPLETE_100: Budget = Budget::warm(Duration::from_micros(300)); // 300 µs (256 … 376)
+const START_100: Budget = Budget::warm(Duration::from_micros(3_850)); // 3.85 ms (2.71 … 4.54)
+const CLAIM_100: Budget = Budget::warm(Duration::from_micros(515)); // 515 µs (440 … 573)
 
 #[test]
 fn perf_queue_complete_100() {
