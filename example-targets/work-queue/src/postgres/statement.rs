@@ -30,6 +30,8 @@ pub(super) struct Statement<'a> {
     parameters: Vec<Parameter<'a>>,
     /// Conditions that hold when something was out of date.
     mismatches: String,
+    /// Its shape comes again and again, so that its plan is worth keeping on each connection.
+    is_usual: bool,
 }
 
 impl<'a> Statement<'a> {
@@ -38,6 +40,7 @@ impl<'a> Statement<'a> {
             text: String::with_capacity(4_096),
             parameters: Vec::with_capacity(40),
             mismatches: String::with_capacity(512),
+            is_usual: true,
         };
         statement.sign(stamp);
         statement.delete(&batch.completed);
@@ -53,7 +56,10 @@ impl<'a> Statement<'a> {
 
     /// Executes it: the gates that are complete now.
     pub(super) async fn run(&self, client: &impl GenericClient) -> Result<Vec<Row>, Failure> {
-        let prepared = client.prepare_cached(&self.text).await?;
+        let prepared = match self.is_usual {
+            true => client.prepare_cached(&self.text).await?,
+            false => client.prepare(&self.text).await?,
+        };
         Ok(client.query(&prepared, &self.parameters()).await?)
     }
 
@@ -111,7 +117,10 @@ impl<'a> Statement<'a> {
                 _ = write!(self.text, ", ${number}::{sql_type} AS {name}");
                 self
             }
-            _ => self.column(name, sql_type, all),
+            _ => {
+                self.is_usual = false;
+                self.column(name, sql_type, all)
+            }
         }
     }
 
@@ -167,6 +176,7 @@ impl<'a> Statement<'a> {
             self.text(&part);
         }
         if !repeated.is_empty() {
+            self.is_usual = false;
             self.part("deleted_again AS (DELETE FROM action USING ")
                 .column("id", "bigint", repeated.iter().map(|it| it.action.0))
                 .column(
@@ -188,6 +198,7 @@ impl<'a> Statement<'a> {
         if given_back.is_empty() {
             return;
         }
+        self.is_usual = false;
         let tokens = || given_back.iter().map(|it| it.delivery);
         self.part(
             "given_back AS (
