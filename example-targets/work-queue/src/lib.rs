@@ -18,8 +18,6 @@ mod retry;
 mod sqlite;
 mod steps;
 mod store;
-#[cfg(test)]
-mod store_suite;
 mod value;
 mod workflow;
 

@@ -6,5 +6,6 @@ mod crashes;
 mod failures;
 mod fixture;
 mod shutdown;
+mod store_suite;
 mod trouble;
 mod workflows;

@@ -1,10 +1,9 @@
 //! Values come back as they were.
 
-use super::fixtures::{Fixture, Scene, new_action, new_instance};
+use work_queue::{ActionId, Batch, Element, Gate, Json, NewAction, NewInstance, Store};
+
+use super::fixtures::{Fixture, Scene, json, new_action, new_instance};
 use super::on_both_stores;
-use crate::graph::Gate;
-use crate::store::{ActionId, Batch, Element, NewAction, NewInstance, Store};
-use crate::value::Json;
 
 on_both_stores![
     inputs_come_back_as_they_were,
@@ -20,8 +19,8 @@ fn odd_values() -> Vec<Json> {
         "\"ü € 🦀 ' \\\\ \\t\"",
     ]
     .into_iter()
-    .map(Json::trusted)
-    .chain([Json::trusted(format!("\"{large}\""))])
+    .map(json)
+    .chain([json(format!("\"{large}\""))])
     .collect()
 }
 

@@ -6,14 +6,11 @@ use std::time::{Duration, Instant};
 use temporary_postgres::{Database, TemporaryPostgres};
 use tokio_postgres::{Client, NoTls};
 
-use crate::graph::Gate;
-use crate::store::{
-    ActionId, Applied, Arrival, Batch, ClaimedAction, ClaimedInstance, Delivery, InstanceId,
-    NewAction, NewInstance, SessionId, Stale, Stamp, Started, Store, StoreError, StoreResult,
-    WorkflowId,
+use work_queue::{
+    ActionId, Applied, Arrival, Batch, ClaimedAction, ClaimedInstance, Delivery, Gate, InstanceId,
+    Json, NewAction, NewInstance, PostgresOptions, PostgresStore, SessionId, SqliteStore, Stale,
+    Stamp, Started, Store, StoreError, StoreResult, WorkflowId,
 };
-use crate::value::Json;
-use crate::{PostgresOptions, PostgresStore, SqliteStore};
 
 /// Longer than any test.
 pub(super) const LONG: Duration = Duration::from_secs(3_600);
@@ -110,10 +107,8 @@ impl Fixture for PostgresDatabase {
     type Store = PostgresStore;
 
     async fn open(&self) -> StoreResult<PostgresStore> {
-        let options = PostgresOptions {
-            timed_every: self.timed_every,
-            ..PostgresOptions::default()
-        };
+        let mut options = PostgresOptions::default();
+        options.timed_every = self.timed_every;
         let config = self.database.url().parse().expect("a URL");
         PostgresStore::connect_with(config, NoTls, options).await
     }
@@ -228,6 +223,11 @@ impl<S: Store> Scene<S> {
     }
 }
 
+/// A value, from its text.
+pub(super) fn json(text: impl AsRef<str>) -> Json {
+    Json::parse(text.as_ref()).expect("JSON")
+}
+
 pub(super) fn new_instance(workflow: WorkflowId) -> NewInstance {
     NewInstance {
         workflow,
@@ -276,7 +276,7 @@ pub(super) fn arrival(instance: InstanceId, gate: u32, expected: u32, part: i64)
         gate: Gate(gate),
         expected,
         arrived: 1,
-        values: Some(Json::trusted(format!("[[{part},\"value {part}\"]]"))),
+        values: Some(json(format!("[[{part},\"value {part}\"]]"))),
         part,
     }
 }

@@ -1,7 +1,8 @@
 //! SQLite files that are not what they should be.
 
+use work_queue::{Store, StoreError};
+
 use super::fixtures::{Fixture, Scene, SqliteFile};
-use crate::store::{Store, StoreError};
 
 #[tokio::test]
 async fn a_file_is_brought_up_to_date_once() {

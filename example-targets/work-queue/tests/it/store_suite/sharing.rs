@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fixtures::{Fixture, Scene};
+use work_queue::{Engine, Outcome, Store, queue_noop};
+
+use super::fixtures::{Fixture, Scene, json};
 use super::on_both_stores;
-use crate::store::{Outcome, Store};
-use crate::{Engine, Json, queue_noop};
 
 on_both_stores![two_engines_share_the_work];
 
@@ -25,7 +25,7 @@ async fn two_engines_share_the_work(fixture: &impl Fixture) {
         .create_many("queue-noop-4", inputs.collect())
         .await
         .unwrap();
-    let expected = Json::trusted("{\"n\":4,\"sum\":6}");
+    let expected = json("{\"n\":4,\"sum\":6}");
     for (id, engine) in ids.iter().zip(engines.iter().cycle()) {
         let (outcome, result) = engine.wait(*id).await.unwrap();
         assert_eq!((outcome, &result), (Outcome::Completed, &expected));

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fixtures::{
-    Fixture, LONG, SHORT, Scene, arrival, completed, delivery, new_action, stale, started, until,
-};
-use super::on_both_stores_and_timed;
-use crate::store::{
+use work_queue::{
     ActionId, Batch, Finished, GivenBack, InstanceId, InstanceStatus, Outcome, Stamp, Started,
     Store, StoreError,
 };
-use crate::value::Json;
+
+use super::fixtures::{
+    Fixture, LONG, SHORT, Scene, arrival, completed, delivery, json, new_action, stale, started,
+    until,
+};
+use super::on_both_stores_and_timed;
 
 on_both_stores_and_timed![
     an_instance_runs_to_its_end,
@@ -32,7 +33,7 @@ fn finished(instance: InstanceId, outcome: Outcome, result: &str) -> Finished {
     Finished {
         instance,
         outcome,
-        result: Json::trusted(result),
+        result: json(result),
     }
 }
 
@@ -76,7 +77,7 @@ async fn an_instance_runs_to_its_end(fixture: &impl Fixture) {
     );
     let ended = InstanceStatus {
         has_started: true,
-        outcome: Some((Outcome::Completed, Json::trusted("[1]"))),
+        outcome: Some((Outcome::Completed, json("[1]"))),
     };
     assert_eq!(scene.store.status(id).await.unwrap(), Some(ended));
 }
@@ -102,7 +103,7 @@ async fn a_stale_delivery_undoes_the_batch(fixture: &impl Fixture) {
         actions: vec![new_action(new, instance)],
         arrivals: vec![arrival(instance, 1, 1, 1)],
         finished: vec![finished(instance, Outcome::Completed, "1")],
-        log: Some(Json::trusted("[]")),
+        log: Some(json("[]")),
         ..completed([
             delivery(actions[0], 1),
             delivery(actions[1], 2),
@@ -182,7 +183,7 @@ async fn a_batch_is_applied_once(fixture: &impl Fixture) {
     let batch = Arc::new(Batch {
         actions: vec![new_action(new, instance)],
         arrivals: vec![arrival(instance, 1, 3, 1)],
-        log: Some(Json::trusted(format!(
+        log: Some(json(format!(
             "[[{action},{instance},0,-1,1,\"completed\",5]]"
         ))),
         ..completed([delivery(action, 1)])
@@ -228,27 +229,26 @@ async fn what_is_given_back_comes_again(fixture: &impl Fixture) {
         wait,
         is_untouched,
     };
-    scene
-        .apply(Batch {
-            given_back: vec![
-                back(0, Duration::ZERO, false),
-                back(1, Duration::ZERO, true),
-                back(2, SHORT, false),
-                back(3, LONG, false),
-            ],
+    let give_back = async |given_back| {
+        let batch = Batch {
+            given_back,
             ..Batch::default()
-        })
-        .await
-        .unwrap();
-    // A delivery that did not begin does not count. The third comes now or a little later.
-    let mut claimed = Vec::new();
-    let claimed = until(async || {
-        let more = scene.claim_actions(10).await;
-        claimed.extend(more.iter().map(|it| (it.id, it.delivery)));
-        (claimed.len() == 3).then(|| claimed.clone())
-    })
+        };
+        scene.apply(batch).await.unwrap();
+    };
+    give_back(vec![
+        back(0, Duration::ZERO, false),
+        back(1, Duration::ZERO, true),
+        back(3, LONG, false),
+    ])
     .await;
-    assert_eq!(claimed, [(actions[0], 2), (actions[1], 1), (actions[2], 2)]);
+    let now: Vec<_> = scene.claim_actions(10).await;
+    let now: Vec<_> = now.iter().map(|it| (it.id, it.delivery)).collect();
+    // A delivery that did not begin does not count.
+    assert_eq!(now, [(actions[0], 2), (actions[1], 1)]);
+    give_back(vec![back(2, SHORT, false)]).await;
+    let later = until(async || scene.claim_actions(10).await.pop()).await;
+    assert_eq!((later.id, later.delivery), (actions[2], 2));
     assert!(scene.claim_actions(10).await.is_empty());
 }
 
@@ -272,7 +272,7 @@ async fn an_instance_may_start_and_end_at_once(fixture: &impl Fixture) {
     ] {
         let status = scene.store.status(id).await.unwrap().unwrap();
         assert!(status.has_started);
-        assert_eq!(status.outcome, Some((outcome, Json::trusted(result))));
+        assert_eq!(status.outcome, Some((outcome, json(result))));
     }
     assert!(scene.claim(10).await.is_empty());
 }
@@ -309,7 +309,7 @@ async fn the_first_end_counts(fixture: &impl Fixture) {
             .unwrap();
     }
     let status = scene.store.status(instance).await.unwrap().unwrap();
-    assert_eq!(status.outcome, Some((Outcome::Failed, Json::trusted("1"))));
+    assert_eq!(status.outcome, Some((Outcome::Failed, json("1"))));
 }
 
 async fn what_is_completed_is_logged(fixture: &impl Fixture) {
@@ -322,7 +322,7 @@ async fn what_is_completed_is_logged(fixture: &impl Fixture) {
     );
     scene
         .apply(Batch {
-            log: Some(Json::trusted(log)),
+            log: Some(json(log)),
             ..completed(actions.iter().map(|it| delivery(*it, 1)))
         })
         .await

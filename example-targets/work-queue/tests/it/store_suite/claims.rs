@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use work_queue::{ActionId, Batch, InstanceStatus, NewAction, NewInstance, Store, StoreError};
+
 use super::fixtures::{Fixture, LONG, SHORT, Scene, new_action, new_instance, until};
 use super::on_both_stores;
-use crate::store::{ActionId, Batch, InstanceStatus, NewAction, NewInstance, Store, StoreError};
 
 on_both_stores![
     a_definition_is_stored_once,
@@ -128,8 +129,8 @@ async fn what_waits_comes_when_it_is_due(fixture: &impl Fixture) {
         .create(waits.map(new).to_vec().into())
         .await
         .unwrap();
-    let claimed = until(async || scene.claim(10).await.pop()).await;
-    assert_eq!(claimed.id, ids[1]);
+    let due = until(async || scene.claim(10).await.pop()).await;
+    assert_eq!(due.id, ids[1]);
     assert!(scene.claim(10).await.is_empty());
     assert_eq!(scene.store.counts().await.unwrap().waiting, 2);
 }
@@ -205,14 +206,14 @@ async fn numbers_are_given_once(fixture: &impl Fixture) {
 async fn an_instance_that_does_not_exist_has_no_status(fixture: &impl Fixture) {
     let scene = Scene::on(fixture).await;
     let id = scene.create(1).await[0];
-    let other = crate::InstanceId(id.0 + 1);
+    let other = work_queue::InstanceId(id.0 + 1);
     assert_eq!(scene.store.status(other).await.unwrap(), None);
     let waiting = InstanceStatus {
         has_started: false,
         outcome: None,
     };
     assert_eq!(scene.store.status(id).await.unwrap(), Some(waiting));
-    let nobody = crate::SessionId(scene.session.0 + 1_000);
+    let nobody = work_queue::SessionId(scene.session.0 + 1_000);
     let claimed = scene
         .store
         .claim_instances(nobody, Arc::new([scene.workflow]), 1);

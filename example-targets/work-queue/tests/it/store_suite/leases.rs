@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use work_queue::{ActionId, Batch, NewAction, Stamp, Store, StoreError};
+
 use super::fixtures::{
     Fixture, LONG, SHORT, Scene, completed, delivery, new_action, stale, started, until,
 };
 use super::on_both_stores;
-use crate::store::{ActionId, Batch, NewAction, Stamp, Store, StoreError};
 
 on_both_stores![
     a_closed_session_gives_back,

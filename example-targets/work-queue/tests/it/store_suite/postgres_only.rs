@@ -5,13 +5,11 @@ use std::sync::Arc;
 use temporary_postgres::{Stop, TemporaryPostgres};
 use tokio_postgres::NoTls;
 
+use work_queue::{ActionId, Batch, PostgresOptions, PostgresStore, Query, Store, StoreError};
+
 use super::fixtures::{
-    Fixture, LONG, PostgresDatabase, Scene, completed, delivery, new_action, until,
+    Fixture, LONG, PostgresDatabase, Scene, completed, delivery, json, new_action, until,
 };
-use crate::metrics::Query;
-use crate::store::{ActionId, Batch, Store, StoreError};
-use crate::value::Json;
-use crate::{PostgresOptions, PostgresStore};
 
 /// Tests that need a server return at once where there is none.
 macro_rules! server {
@@ -102,10 +100,8 @@ async fn schemas_of_one_database_do_not_know_each_other() {
     let database = PostgresDatabase::new();
     let mut stores = Vec::new();
     for schema in ["one", "The \"Other\""] {
-        let options = PostgresOptions {
-            schema: schema.to_owned(),
-            ..PostgresOptions::default()
-        };
+        let mut options = PostgresOptions::default();
+        options.schema = schema.to_owned();
         let config = database.database.url().parse().unwrap();
         let store = PostgresStore::connect_with(config, NoTls, options)
             .await
@@ -269,7 +265,7 @@ async fn errors_that_pass_are_told_from_those_that_do_not() {
     let stamp = scene.next_stamp();
     let batch = Arc::new(Batch {
         actions: vec![new_action(new, instance)],
-        log: Some(Json::trusted("[]")),
+        log: Some(json("[]")),
         ..completed([delivery(action, 1)])
     });
     for (code, passes) in [
@@ -365,7 +361,7 @@ async fn a_batch_is_one_transaction() {
         scene
             .apply(Batch {
                 arrivals: vec![super::fixtures::arrival(instance, 1, 9, some[0].0)],
-                log: Some(Json::trusted("[]")),
+                log: Some(json("[]")),
                 ..completed(some.iter().map(|it| delivery(*it, 1)))
             })
             .await
@@ -387,7 +383,7 @@ async fn the_parts_of_a_batch_are_timed() {
     scene
         .apply(Batch {
             arrivals: vec![super::fixtures::arrival(instance, 1, 9, 1)],
-            log: Some(Json::trusted("[]")),
+            log: Some(json("[]")),
             ..completed(actions.iter().map(|it| delivery(*it, 1)))
         })
         .await

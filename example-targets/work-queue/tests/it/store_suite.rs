@@ -1,7 +1,7 @@
 //! What every store has to do, tried on each: a test here runs on SQLite and on Postgres.
 //!
-//! Within the crate, because what a batch is made of is no part of its face. Where no PostgreSQL
-//! server is installed, its half is left out and counted (see `temporary-postgres`).
+//! Where no PostgreSQL server is installed, its half is left out and counted (see
+//! `temporary-postgres`).
 
 mod batches;
 mod claims;

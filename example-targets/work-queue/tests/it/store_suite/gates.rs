@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use work_queue::{Batch, Finished, Gate, InstanceId, Json, Outcome, Passed, Stamp, Store};
+
 use super::fixtures::{Fixture, LONG, Scene, arrival, arrivals, completed, delivery, stale};
 use super::on_both_stores_and_timed;
-use crate::graph::Gate;
-use crate::store::{Batch, Finished, InstanceId, Outcome, Passed, Stamp, Store};
-use crate::value::Json;
 
 on_both_stores_and_timed![
     a_gate_is_complete_when_all_have_arrived,
