@@ -117,10 +117,7 @@ impl<'a> Statement<'a> {
                 _ = write!(self.text, ", ${number}::{sql_type} AS {name}");
                 self
             }
-            _ => {
-                self.is_usual = false;
-                self.column(name, sql_type, all)
-            }
+            _ => self.column(name, sql_type, all),
         }
     }
 

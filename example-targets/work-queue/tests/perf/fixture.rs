@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use temporary_postgres::{Database, TemporaryPostgres};
 use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
+use tokio_postgres::types::FromSqlOwned;
 use work_queue::{
     ClaimedInstance, Json, Node, PostgresOptions, PostgresStore, Ready, SqliteStore, Steps,
     StoreResult, Workflow, queue_noop,
@@ -145,9 +146,12 @@ pub(crate) fn quiet_server() -> QuietServer {
 }
 
 impl QuietServer {
-    /// A database; making one syncs the log more or less often.
+    /// A database; making one syncs the log more or less often. The log goes on in a new segment
+    /// then: at the end of one there is a sync that nobody asked for.
     pub(crate) fn database(&self) -> Database {
-        self.server.fresh_database().expect("a database")
+        let database = self.server.fresh_database().expect("a database");
+        assert!(self.ask::<bool>("SELECT pg_switch_wal() IS NOT NULL"));
+        database
     }
 
     /// A session in a fresh database that completes `n` actions, and maybe `n` more. Its one
@@ -178,7 +182,7 @@ impl QuietServer {
         // A connection's statistics are in before its process is gone.
         let until = Instant::now() + Duration::from_secs(60);
         let others = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'work-queue'";
-        while self.ask(others) > 0 {
+        while self.ask::<i64>(others) > 0 {
             assert!(Instant::now() < until, "its connections end");
             std::thread::yield_now();
         }
@@ -191,10 +195,10 @@ impl QuietServer {
             "SELECT coalesce(sum(xact_commit + xact_rollback), 0)::bigint FROM pg_stat_database
              WHERE datname <> {own} AND datname NOT LIKE 'template%'"
         );
-        [transactions.as_str(), WAL_SYNCS].map(|query| self.ask(query).unsigned_abs())
+        [transactions.as_str(), WAL_SYNCS].map(|query| self.ask::<i64>(query).unsigned_abs())
     }
 
-    fn ask(&self, query: &str) -> i64 {
+    fn ask<T: FromSqlOwned>(&self, query: &str) -> T {
         self.runtime.block_on(async {
             let url = self.server.url();
             let (client, connection) = tokio_postgres::connect(&url, NoTls)

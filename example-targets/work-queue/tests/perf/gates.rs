@@ -122,7 +122,8 @@ fn perf_queue_postgres_complete() {
         });
         let observed = [("transactions", 0), ("wal_syncs", 1)].map(|(key, at)| {
             let more = with[at].checked_sub(without[at]);
-            (key, more.expect("a batch more is not less"))
+            let more = more.unwrap_or_else(|| panic!("{key}: {with:?} with, {without:?} without"));
+            (key, more)
         });
         Gate::counts("queue/postgres-complete")
             .exactly([("transactions", 1), ("wal_syncs", 1)], observed);
