@@ -103,7 +103,7 @@ struct Shared<S> {
     session: AtomicI64,
     stop: watch::Sender<Stop>,
     counters: Counters,
-    /// How many actions an instance begins with, × 16.
+    /// How many actions an instance begins with, × 16; 0: not known yet.
     width: AtomicUsize,
     /// Who waits for which instance.
     finished: Mutex<HashMap<InstanceId, Vec<tokio::sync::oneshot::Sender<()>>>>,
@@ -130,7 +130,30 @@ impl<S> Shared<S> {
         self.ready.len()
             + self.running.load(Ordering::Relaxed)
             + self.coming.load(Ordering::Relaxed)
-            + self.events.lock().len()
+            + self.actions_to_come()
+    }
+
+    /// What waits to be written: an instance that is to start counts as the actions that it
+    /// begins with.
+    fn actions_to_come(&self) -> usize {
+        let starts = self.starts_to_come();
+        let actions = (starts * self.width().unwrap_or(16)).div_ceil(16);
+        self.events.lock().len().saturating_sub(starts) + actions
+    }
+
+    /// Instances whose start waits to be written.
+    fn starts_to_come(&self) -> usize {
+        let events = self.events.lock();
+        let starts = events.iter().filter(|it| matches!(it, Event::Claimed(..)));
+        starts.count()
+    }
+
+    /// How many actions an instance begins with, roughly, × 16; nothing before the first.
+    fn width(&self) -> Option<usize> {
+        match self.width.load(Ordering::Relaxed) {
+            0 => None,
+            width => Some(width.max(16)),
+        }
     }
 
     /// Something waits until then.
@@ -257,7 +280,7 @@ impl<S: Store> EngineBuilder<S> {
             session: AtomicI64::new(session.0),
             stop: watch::Sender::new(Stop::No),
             counters: Counters::default(),
-            width: AtomicUsize::new(16),
+            width: AtomicUsize::new(0),
             finished: Mutex::default(),
             options: self.options,
         });

@@ -31,7 +31,7 @@ impl Default for Options {
         Self {
             workers: 4,
             actions_max: 8_192,
-            actions_enough: 1_000,
+            actions_enough: 1_400,
             batch_max: 1_000,
             batch_enough: 300,
             lease: Duration::from_secs(30),

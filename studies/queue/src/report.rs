@@ -96,6 +96,8 @@ impl Display for Span<'_> {
     }
 }
 
+type Plot = fn(&Path, &Results) -> Result<(), Box<dyn Error>>;
+
 /// Writes the document, and beside it a directory of its name with the plots and every run.
 ///
 /// # Errors
@@ -104,7 +106,7 @@ pub fn write(results: &Path, document: &Path) -> io::Result<()> {
     let results = Results::read(results)?;
     let beside = document.with_extension("");
     fs::create_dir_all(&beside)?;
-    let plots: [(&str, fn(&Path, &Results) -> Result<(), Box<dyn Error>>); 3] = [
+    let plots: [(&str, Plot); 3] = [
         ("rates.svg", plots::rates),
         ("raw-limit.svg", plots::raw_limit),
         ("latency.svg", plots::latency),

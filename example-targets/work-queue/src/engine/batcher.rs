@@ -144,7 +144,7 @@ impl<S: Store> Batcher<S> {
     fn learn_width(&self, consequences: &Consequences, batch: &crate::store::Batch) {
         if !batch.started.is_empty() {
             let seen = 16 * consequences.first_actions / batch.started.len();
-            let before = self.shared.width.load(Ordering::Relaxed);
+            let before = self.shared.width().unwrap_or(seen);
             let width = (3 * before + seen).div_ceil(4).max(16);
             self.shared.width.store(width, Ordering::Relaxed);
         }

@@ -19,6 +19,8 @@ const INSTANCES_MAX: usize = 256;
 const CLAIMED_FOR: Duration = Duration::from_millis(50);
 /// Actions that are claimed at once.
 const ACTIONS_MAX: usize = 1_000;
+/// Instances that are started before it is known how many actions one begins with.
+const FIRST_INSTANCES: usize = 16;
 
 /// Waits for a wake-up, the time, or the end.
 async fn pause<S>(shared: &Shared<S>, wake: &tokio::sync::Notify, time: Duration) {
@@ -44,9 +46,11 @@ pub(super) async fn start_loop<S: Store>(shared: Arc<Shared<S>>) {
             .options
             .actions_enough
             .saturating_sub(shared.in_flight());
-        let width = shared.width.load(Ordering::Relaxed).max(16);
-        // With nothing to do even a wide one is begun.
-        let wanted = (16 * room / width).max(usize::from(shared.in_flight() == 0));
+        let wanted = match shared.width() {
+            // With nothing to do even a wide one is begun.
+            Some(width) => (16 * room / width).max(usize::from(shared.in_flight() == 0)),
+            None => room.min(FIRST_INSTANCES.saturating_sub(shared.starts_to_come())),
+        };
         if wanted == 0 {
             pause(&shared, &shared.wake_starts, shared.options.poll).await;
             continue;

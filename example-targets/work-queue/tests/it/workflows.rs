@@ -1,9 +1,11 @@
 //! Graphs of every shape that is offered.
 
-use serde_json::{Value, json};
-use work_queue::{Context, Handlers, Node, Outcome, Workflow, queue_noop};
+use std::time::Duration;
 
-use crate::fixture::Fixture;
+use serde_json::{Value, json};
+use work_queue::{Context, Handlers, Json, Node, Outcome, Query, Workflow, queue_noop};
+
+use crate::fixture::{Fixture, options};
 
 fn handlers() -> Handlers {
     Handlers::new()
@@ -185,4 +187,26 @@ async fn the_urgent_come_first_and_the_scheduled_not_before_their_time() {
     for instance in made {
         assert_eq!(fixture.end_of(instance).await.0, Outcome::Completed);
     }
+}
+
+/// Instances that begin with many actions do not come faster than these can be run: what an engine
+/// has no room for would wait in the database, and be claimed from there again.
+#[tokio::test]
+async fn wide_instances_are_started_as_there_is_room() {
+    let workflow = Workflow::new("w").node(Node::new("each", "double").over_input(""));
+    let mut options = options();
+    options.actions_enough = 256;
+    options.actions_max = 512;
+    let fixture = Fixture::with(options, workflow, handlers()).await;
+    let input = Json::of(&(0..16).collect::<Vec<_>>()).unwrap();
+    let inputs = vec![(input, 0, Duration::ZERO); 400];
+    let created = fixture.engine.create_many("w", inputs).await.unwrap();
+    for instance in created {
+        assert_eq!(fixture.end_of(instance).await.0, Outcome::Completed);
+    }
+    let queries = fixture.engine.metrics().queries;
+    let claimed = queries
+        .iter()
+        .find(|(query, _)| *query == Query::ClaimActions);
+    assert_eq!(claimed.map_or(0, |(_, times)| times.rows), 0);
 }
