@@ -12,6 +12,12 @@ use crate::turn::{Content, LoggedTurn, Turn};
 const SELECT: &str = "SELECT turns.id, run_id, turn, role, content, is_json, accepted_at_ms \
                       FROM turns JOIN runs ON runs.id = run";
 
+/// Block by block, a block's by id: in the order of ids, without sorting.
+const SELECT_OF_RUN: &str = "SELECT turns.id, run_id, turn, role, content, is_json, accepted_at_ms \
+     FROM runs CROSS JOIN blocks_of_run ON blocks_of_run.run = runs.id \
+     CROSS JOIN turns ON turns.id BETWEEN block << 8 AND (block << 8) + 255 AND turns.run = runs.id \
+     WHERE run_id = ?1";
+
 /// Reads a log, also one that is being written. It sees what is written, on disk or not.
 #[derive(Debug)]
 pub struct TrajectoryReader {
@@ -79,7 +85,7 @@ impl TrajectoryReader {
     /// # Errors
     /// When the database can't be read.
     pub fn turns_of(&self, run_id: &str) -> Result<Vec<LoggedTurn>, Error> {
-        let sql = format!("{SELECT} WHERE run_id = ?1 ORDER BY turns.id");
+        let sql = format!("{SELECT_OF_RUN} ORDER BY block, turns.id");
         self.turns(&sql, [run_id])
     }
 
@@ -94,8 +100,8 @@ impl TrajectoryReader {
                 self.turns(&sql, [n])?
             }
             Some(run_id) => {
-                let sql = format!("{SELECT} WHERE run_id = ?2 ORDER BY turns.id DESC LIMIT ?1");
-                self.turns(&sql, (n, run_id))?
+                let order = "ORDER BY block DESC, turns.id DESC LIMIT ?2";
+                self.turns(&format!("{SELECT_OF_RUN} {order}"), (run_id, n))?
             }
         };
         turns.reverse();
@@ -128,7 +134,7 @@ impl TrajectoryReader {
     /// # Errors
     /// When the database can't be read.
     pub fn count_of(&self, run_id: &str) -> Result<u64, Error> {
-        let sql = "SELECT count(*) FROM turns JOIN runs ON runs.id = run WHERE run_id = ?1";
+        let sql = "SELECT count(*) FROM turns_by_run WHERE run_id = ?1";
         self.connection
             .query_row(sql, [run_id], |row| row.get(0))
             .map_err(|source| self.failed(source))

@@ -117,8 +117,9 @@ impl SqliteStorage {
         } else {
             let mut insert = connection.prepare_cached(INSERT)?;
             for Accepted { turn, at_ms, .. } in turns {
+                let run = runs.of(connection, &turn.run_id)?;
                 let id = insert.insert((
-                    runs.number(connection, &turn.run_id)?,
+                    run.number,
                     turn.turn,
                     &turn.role,
                     turn.content.as_str(),
@@ -126,6 +127,7 @@ impl SqliteStorage {
                     at_ms,
                 ))?;
                 in_doubt.get_or_insert(id);
+                run.is_in_block(connection, id >> schema::BLOCK_BITS)?;
             }
         }
         connection.prepare_cached("COMMIT")?.execute([])?;
@@ -195,39 +197,59 @@ impl Storage for SqliteStorage {
     }
 }
 
-/// The numbers of runs that were written to lately.
+/// Runs that were written to lately.
 #[derive(Debug, Default)]
 struct Runs {
-    numbers: HashMap<String, i64>,
+    runs: HashMap<String, Run>,
+}
+
+#[derive(Debug)]
+struct Run {
+    number: i64,
+    /// The last of its blocks that is written down.
+    block: Option<i64>,
 }
 
 impl Runs {
     const REMEMBERED: usize = 1_024;
 
-    /// The number of a run, which is given one if it has none. Within a transaction.
-    fn number(&mut self, connection: &Connection, run_id: &str) -> rusqlite::Result<i64> {
-        if let Some(number) = self.numbers.get(run_id) {
-            return Ok(*number);
+    /// A run, which is given a number if it has none. Within a transaction.
+    fn of(&mut self, connection: &Connection, run_id: &str) -> rusqlite::Result<&mut Run> {
+        if !self.runs.contains_key(run_id) {
+            let known = connection
+                .prepare_cached("SELECT id FROM runs WHERE run_id = ?1")?
+                .query_row([run_id], |row| row.get(0))
+                .optional()?;
+            let number = match known {
+                Some(number) => number,
+                None => connection
+                    .prepare_cached("INSERT INTO runs (run_id) VALUES (?1)")?
+                    .insert([run_id])?,
+            };
+            if self.runs.len() >= Self::REMEMBERED {
+                self.forget();
+            }
+            let block = None;
+            self.runs.insert(run_id.to_owned(), Run { number, block });
         }
-        let known = connection
-            .prepare_cached("SELECT id FROM runs WHERE run_id = ?1")?
-            .query_row([run_id], |row| row.get(0))
-            .optional()?;
-        let number = match known {
-            Some(number) => number,
-            None => connection
-                .prepare_cached("INSERT INTO runs (run_id) VALUES (?1)")?
-                .insert([run_id])?,
-        };
-        if self.numbers.len() >= Self::REMEMBERED {
-            self.forget();
-        }
-        self.numbers.insert(run_id.to_owned(), number);
-        Ok(number)
+        Ok(self.runs.get_mut(run_id).expect("it is there now"))
     }
 
-    /// After a transaction that was taken back, with numbers that it gave.
+    /// After a transaction that was taken back, with what it wrote down.
     fn forget(&mut self) {
-        self.numbers.clear();
+        self.runs.clear();
+    }
+}
+
+impl Run {
+    /// Writes down that it has a turn there, unless that is known. Within a transaction.
+    fn is_in_block(&mut self, connection: &Connection, block: i64) -> rusqlite::Result<()> {
+        if self.block != Some(block) {
+            connection
+                .prepare_cached("INSERT OR IGNORE INTO blocks_of_run VALUES (?1, ?2)")?
+                .execute([self.number, block])?;
+            self.block = Some(block);
+        }
+        Ok(())
     }
 }

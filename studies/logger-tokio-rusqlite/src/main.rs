@@ -95,7 +95,8 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let figures = runtime.block_on(async {
         let connection = open(path, synchronous).await?;
-        // As in the study: the first turn also makes files and syncs their directory.
+        // As in the study: the log is no longer new, and its write-ahead log has its size.
+        insert(&connection, (0..20_000).map(turn).collect()).await?;
         insert(&connection, vec![turn(0)]).await?;
         let (sender, receiver) = mpsc::channel(100);
         let writer = tokio::spawn(write(connection, receiver, buffer_size));

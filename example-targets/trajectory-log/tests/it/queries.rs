@@ -59,6 +59,47 @@ fn what_was_logged_is_read_back() {
     assert!(counts.first_at_ms <= counts.last_at_ms);
 }
 
+/// A run is found by the blocks of ids that it has turns in: here it begins and ends within some,
+/// fills one, is missing from others, and is taken up again by another logger.
+#[test]
+fn a_run_is_found_in_all_its_blocks() {
+    let directory = directory();
+    let path = directory.path().join("log.db");
+    let mut expected = Vec::new();
+    let mut id = 0;
+    for stretches in [
+        [("a", 300), ("b", 600), ("a", 5)],
+        [("b", 1), ("a", 255), ("b", 2)],
+    ] {
+        let mut logger = BlockingLogger::open(&path, Config::default()).unwrap();
+        for (run, n) in stretches {
+            for _ in 0..n {
+                id += 1;
+                logger.log_turn(Turn::new(run, id, "user", "…")).unwrap();
+                if run == "a" {
+                    expected.push(id);
+                }
+            }
+        }
+        logger.flush().unwrap();
+    }
+    let reader = TrajectoryReader::open(&path).unwrap();
+    let numbers = |turns: Vec<trajectory_log::LoggedTurn>| -> Vec<u32> {
+        turns.iter().map(|logged| logged.turn.turn).collect()
+    };
+    assert_eq!(numbers(reader.turns_of("a").unwrap()), expected);
+    assert_eq!(reader.count_of("a").unwrap(), 560);
+    assert_eq!(reader.count_of("b").unwrap(), 603);
+    // The last of them are in two blocks, with a gap between.
+    let tail = reader.tail(258, Some("a")).unwrap();
+    assert_eq!(numbers(tail), expected[560 - 258..]);
+
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let blocks = "SELECT count(*) FROM blocks_of_run JOIN runs ON id = run WHERE run_id = 'a'";
+    let blocks: i64 = connection.query_row(blocks, [], |row| row.get(0)).unwrap();
+    assert_eq!(blocks, 4);
+}
+
 #[test]
 fn an_empty_log_has_nothing() {
     let directory = directory();
