@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::mpsc;
 
 use super::claims::{Trouble, read_gates};
@@ -40,6 +40,8 @@ struct Batcher<S> {
     numbers: Numbers,
     free: Vec<u32>,
     numbered: [i64; LANES as usize],
+    /// Instances at whose gates a lane's batch lets values arrive.
+    arriving: [Vec<InstanceId>; LANES as usize],
     failed: HashSet<InstanceId>,
     started: FxHashMap<InstanceId, Instant>,
     done: mpsc::UnboundedSender<Back>,
@@ -53,6 +55,7 @@ pub(super) async fn run<S: Store>(shared: Arc<Shared<S>>) {
         numbers: Numbers::default(),
         free: (0..LANES).collect(),
         numbered: [0; LANES as usize],
+        arriving: Default::default(),
         failed: HashSet::new(),
         started: FxHashMap::default(),
         done,
@@ -85,12 +88,7 @@ pub(super) async fn run<S: Store>(shared: Arc<Shared<S>>) {
 impl<S: Store> Batcher<S> {
     /// Sends off what has happened.
     async fn send(&mut self) {
-        let events = {
-            let mut events = self.shared.events.lock();
-            let n = events.len().min(self.shared.options.batch_max);
-            let rest = events.split_off(n);
-            std::mem::replace(&mut *events, rest)
-        };
+        let events = self.take();
         let events = if self.failed.is_empty() {
             events
         } else {
@@ -125,6 +123,8 @@ impl<S: Store> Batcher<S> {
         let lane = self.free.pop().expect("asked for before");
         self.numbered[lane as usize] += 1;
         let number = self.numbered[lane as usize];
+        let arriving = &mut self.arriving[lane as usize];
+        arriving.extend(batch.arrivals.iter().map(|it| it.instance));
         let shared = Arc::clone(&self.shared);
         let done = self.done.clone();
         tokio::spawn(async move {
@@ -138,6 +138,30 @@ impl<S: Store> Batcher<S> {
                 outcome,
             });
         });
+    }
+
+    /// What goes into the next batch. What is for the gates of an instance at which a batch on its
+    /// way lets something arrive stays for the one after: it would wait in the database for that
+    /// one's row, and could not know yet whether the gate is complete. Unless that is most of what
+    /// there is.
+    fn take(&self) -> Vec<Event> {
+        let arriving: FxHashSet<InstanceId> = self.arriving.iter().flatten().copied().collect();
+        let max = self.shared.options.batch_max;
+        let mut events = self.shared.events.lock();
+        let is_later = |event: &Event| matches!(event, Event::Completed { action, .. } if arriving.contains(&action.instance));
+        let n_later = match arriving.is_empty() {
+            true => 0,
+            false => events.iter().filter(|event| is_later(event)).count(),
+        };
+        if n_later == 0 || 2 * n_later > events.len() {
+            let n = events.len().min(max);
+            let rest = events.split_off(n);
+            return std::mem::replace(&mut *events, rest);
+        }
+        let (mut later, mut now): (Vec<_>, Vec<_>) = events.drain(..).partition(is_later);
+        later.extend(now.split_off(now.len().min(max)));
+        *events = later;
+        now
     }
 
     /// How many actions an instance begins with, roughly.
@@ -191,6 +215,7 @@ impl<S: Store> Batcher<S> {
 
     fn take_back(&mut self, back: Back) {
         self.free.push(back.lane);
+        self.arriving[back.lane as usize].clear();
         let shared = Arc::clone(&self.shared);
         let counters = &shared.counters;
         let leased = back.consequences.leased.len();
