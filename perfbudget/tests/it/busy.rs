@@ -174,9 +174,22 @@ fn red_guilty_code_never_passes_as_innocent_on_a_busy_machine() {
     let output = run.test("busy::red_child_is_guilty", &[]);
     drop(busy);
     assert!(output.passed, "{}", output.text);
-    // Nobody else can have made a single thread slow.
-    let alone = verdicts(&run, &["tests/cpu", "tests/sleep"]);
-    assert_eq!(alone, [Verdict::Over, Verdict::Over]);
+    // Nobody else can have made a single thread slow, but for a hypervisor that took the CPU away.
+    for gate in ["tests/cpu", "tests/sleep"] {
+        let [verdict] = verdicts(&run, &[gate])[..] else {
+            unreachable!("of one gate")
+        };
+        let mut record = run.record(gate);
+        let is_stolen_from = record.rounds.iter().any(|round| round.delays.steal_ns > 0);
+        assert!(
+            verdict == Verdict::Over || verdict == Verdict::Undecided && is_stolen_from,
+            "{record:#?}"
+        );
+        for round in &mut record.rounds {
+            round.delays.steal_ns = 0;
+        }
+        assert_eq!(record.verdict_anew(), Some(Verdict::Over), "{record:#?}");
+    }
     for verdict in verdicts(&run, &["tests/threads", "tests/worker"]) {
         assert!(
             matches!(verdict, Verdict::Over | Verdict::Undecided),

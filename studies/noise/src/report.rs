@@ -326,11 +326,24 @@ impl Goals<'_> {
         self.row(
             figure,
             "≥ 99.9 %",
-            format_args!("{} of {}", tally.over, tally.n),
+            format_args!("{} of {}{}", tally.over, tally.n, excuses(tally)),
             format_args!("≥ {:.2} %", 100.0 * lower_bound(tally.over, tally.n)),
             tally.n > 0 && tally.over as f64 >= 0.999 * tally.n as f64,
         )
     }
+}
+
+/// Why the rest of the code that should be caught was not proved guilty.
+fn excuses(tally: &Tally) -> String {
+    let of = |n: u64, what: &str| {
+        if n == 0 {
+            String::new()
+        } else {
+            format!("; {n} undecided for {what}")
+        }
+    };
+    let by_steal = of(tally.by_steal, "the time that a hypervisor took");
+    by_steal + &of(tally.by_others, "the CPU time of others")
 }
 
 fn goals(text: &mut String, results: &Results) -> fmt::Result {
@@ -804,8 +817,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::results::Estimated;
     use crate::results::tests::{CELL, gated, header};
+    use crate::results::{Estimated, Excuse};
     use perfbudget::Verdict;
 
     #[test]
@@ -872,6 +885,26 @@ mod tests {
             text.contains("| 0 of 0 |") && text.contains("MISSED"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn who_is_not_caught_says_what_excused_it() {
+        let mut results = results();
+        let caught = Cell {
+            op: Op::Sleep,
+            ms: 1,
+            variant: Variant::Slow,
+            load: Load::Idle,
+        };
+        for excuse in [Some(Excuse::Steal), Some(Excuse::Others), None] {
+            let mut gated = gated(caught, Verdict::Undecided, 150, 150);
+            gated.run.excuse = excuse;
+            results.gates.push(gated);
+        }
+        let text = markdown(&results);
+        let expected = "| 0 of 3; 1 undecided for the time that a hypervisor took; 1 undecided \
+                        for the CPU time of others |";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -143,11 +143,26 @@ pub struct Round {
     pub hi: u64,
 }
 
+/// Without what an undecided gate would have been proved guilty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Excuse {
+    /// The time that a hypervisor took.
+    Steal,
+    /// The CPU time of others (and that time).
+    Others,
+    /// It would not have been.
+    Unknown,
+}
+
 /// One run of a gate, and one bare timing before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GateRun {
     /// What the gate decided.
     pub verdict: Verdict,
+    /// Why it is undecided, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excuse: Option<Excuse>,
     /// Its rounds.
     pub rounds: Vec<Round>,
     /// One timed run of the operation, as `assert!(elapsed < limit)` sees it, in nanoseconds.
@@ -413,6 +428,7 @@ pub(crate) mod tests {
             limit_ns: 100,
             run: GateRun {
                 verdict,
+                excuse: None,
                 rounds: vec![Round { wall, lo: hi, hi }],
                 bare: wall,
                 spent: 12 * wall,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use perfbudget::Verdict;
 
-use crate::results::{Cell, Estimated, Gated, Results};
+use crate::results::{Cell, Estimated, Excuse, Gated, Results};
 use crate::statistics::{cv_percent, median};
 use crate::tools::Tool;
 
@@ -22,6 +22,10 @@ pub struct Tally {
     pub over: u64,
     /// Verdicts `undecided`.
     pub undecided: u64,
+    /// Of these, those that would have been `over` had a hypervisor taken nothing from them.
+    pub by_steal: u64,
+    /// And those that would have been had others used no CPU, either.
+    pub by_others: u64,
     /// Runs of which the first round's wall was over the limit.
     pub wall_over: u64,
     /// Runs before which the bare timing was over the limit.
@@ -60,6 +64,8 @@ impl Tally {
             Verdict::Over => self.over += 1,
             _ => self.undecided += 1,
         }
+        self.by_steal += u64::from(run.excuse == Some(Excuse::Steal));
+        self.by_others += u64::from(run.excuse == Some(Excuse::Others));
         if matches!(run.verdict, Verdict::Within | Verdict::Contended) {
             self.passing_rounds += run.rounds.len() as u64;
         }

@@ -12,7 +12,7 @@ use perfbudget::{Budget, Class, Gate, MULTIPLIER_ENV, Record, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{self, Op};
-use crate::results::{Cell, GateRun, Round, Variant};
+use crate::results::{Cell, Excuse, GateRun, Round, Variant};
 
 /// A tool that estimates, for comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -91,10 +91,11 @@ pub fn gates(cell: Cell, amount: u64, limit_ns: u64, runs: u32, time: Duration) 
         let spent = nanoseconds(start.elapsed());
         results.push(GateRun {
             verdict: record.verdict,
+            excuse: (record.verdict == Verdict::Undecided).then(|| excuse(&record)),
             rounds: rounds(&record),
             bare,
             spent,
-            record: is_wrong(cell.variant, record.verdict)
+            record: is_worth_keeping(cell.variant, record.verdict)
                 .then(|| serde_json::to_value(&record).expect("a record is JSON")),
         });
         // A study that was killed leaves no process at work.
@@ -114,6 +115,25 @@ fn rounds(record: &Record) -> Vec<Round> {
     record.rounds.iter().map(of).collect()
 }
 
+/// Why a gate is undecided: what it would have decided had a hypervisor taken nothing from it, and
+/// had others used no CPU meanwhile.
+fn excuse(record: &Record) -> Excuse {
+    let mut record = record.clone();
+    for round in &mut record.rounds {
+        round.delays.steal_ns = 0;
+    }
+    if record.verdict_anew() == Some(Verdict::Over) {
+        return Excuse::Steal;
+    }
+    for round in &mut record.rounds {
+        round.delays.foreign_cpu_ns = Some(0);
+    }
+    if record.verdict_anew() == Some(Verdict::Over) {
+        return Excuse::Others;
+    }
+    Excuse::Unknown
+}
+
 /// Whether a verdict is an error, not just a lack of proof.
 #[must_use]
 pub fn is_wrong(variant: Variant, verdict: Verdict) -> bool {
@@ -121,6 +141,11 @@ pub fn is_wrong(variant: Variant, verdict: Verdict) -> bool {
         Variant::Unchanged | Variant::Tight => verdict == Verdict::Over,
         Variant::Slow => matches!(verdict, Verdict::Within | Verdict::Contended),
     }
+}
+
+/// Whether somebody will want to know why: a wrong verdict, and guilt that was not proved.
+fn is_worth_keeping(variant: Variant, verdict: Verdict) -> bool {
+    is_wrong(variant, verdict) || variant == Variant::Slow && verdict == Verdict::Undecided
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

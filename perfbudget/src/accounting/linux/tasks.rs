@@ -127,12 +127,23 @@ fn name_of(tid: u32) -> String {
     name.unwrap_or_default().trim_end().to_owned()
 }
 
-/// Whether a thread of this process runs or is ready to.
+/// Whether a thread of this process runs or is ready to, and is not about to end: a thread that
+/// has been joined still has to be taken apart by the kernel, for which it may wait for a CPU.
 fn is_runnable(tid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap_or_default();
-    // `<tid> (<name>) <state> …`; the name may have parentheses and spaces.
-    let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    state.starts_with('R')
+    is_runnable_by(&stat)
+}
+
+/// By `<tid> (<name>) <state> <ppid> <pgrp> <session> <tty> <tpgid> <flags> …`; the name may have
+/// parentheses and spaces.
+fn is_runnable_by(stat: &str) -> bool {
+    /// `PF_EXITING` of the kernel's `linux/sched.h`.
+    const EXITING: u32 = 0x4;
+    let (_, rest) = stat.rsplit_once(") ").unwrap_or_default();
+    let mut fields = rest.split(' ');
+    let state = fields.next().unwrap_or_default();
+    let flags: Option<u32> = fields.nth(5).and_then(|flags| flags.parse().ok());
+    state == "R" && flags.is_none_or(|flags| flags & EXITING == 0)
 }
 
 impl Task {
@@ -166,6 +177,15 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
+
+    #[test]
+    fn a_thread_that_is_ending_is_no_longer_runnable() {
+        let stat = |state: &str, flags: u32| format!("7 (a) R (b) {state} 1 1 1 0 -1 {flags} 5 6");
+        assert!(is_runnable_by(&stat("R", 0x40_0040)));
+        assert!(!is_runnable_by(&stat("R", 0x40_0044)));
+        assert!(!is_runnable_by(&stat("S", 0x40_0040)));
+        assert!(!is_runnable_by(""));
+    }
 
     #[test]
     fn a_thread_that_spins_is_runnable_and_one_that_waits_is_not() {
