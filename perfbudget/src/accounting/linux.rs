@@ -8,7 +8,8 @@
 //! counted as waited inside.
 //!
 //! Before an operation: CPU time of reaped children (where the warm-up had any), of the process,
-//! of all tasks of the machine (where that takes less than a microsecond), `schedstat`, start.
+//! of all tasks of the machine (where that takes less than a microsecond, and the warm-up slept or
+//! had other threads at work), `schedstat`, start.
 //! After it: end, `schedstat`, and where there was run delay the CPU times of thread, process and
 //! children. The process's clock brings the books of the calling thread up to date, so that the
 //! CPU time in `schedstat` is that of the same moment.
@@ -62,6 +63,10 @@ pub(crate) struct Accounting {
     neighbour: Option<String>,
     /// Before the round's warm-up and each of its samples.
     between: Vec<Between>,
+    /// How often the measuring thread had gone to sleep before the round's warm-up.
+    sleeps: Option<u64>,
+    /// Whether the CPU time of others is read for each sample.
+    watches_others: bool,
 }
 
 #[derive(Debug)]
@@ -122,6 +127,8 @@ impl Accounting {
             given_up: Cell::new(0),
             neighbour: None,
             between: Vec::with_capacity(1 + SAMPLES),
+            sleeps: None,
+            watches_others: false,
         }
     }
 
@@ -130,6 +137,8 @@ impl Accounting {
         self.commands.take();
         self.given_up.set(0);
         self.between.clear();
+        self.sleeps = None;
+        self.watches_others = false;
         self.look_for_a_neighbour();
         if self.served_elsewhere {
             self.hi_is_wall
@@ -171,11 +180,16 @@ impl Accounting {
             };
         };
         child::reset();
+        match self.between.len() {
+            0 => self.sleeps = sleeps(),
+            1 => self.watches_others = self.has_waited_or_had_help(),
+            _ => {}
+        }
         let time = Instant::now();
         let now = Between {
             children: self.children_cpu(),
             process: clocks::process_cpu(),
-            usage: self.machine.usage(),
+            usage: self.watches_others.then(|| self.machine.usage()).flatten(),
         };
         if self.between.len() < self.between.capacity() {
             self.between.push(now);
@@ -186,6 +200,21 @@ impl Accounting {
             process: now.process,
             thread: schedstat.read(),
         }
+    }
+
+    /// Whether others may have delayed the warm-up out of the measuring thread's sight: it slept, or
+    /// other threads had a CPU. What delays a thread that does all by itself is its own run delay,
+    /// and the CPU time of others is not needed.
+    fn has_waited_or_had_help(&self) -> bool {
+        let Some(round) = &self.round else {
+            return true;
+        };
+        let of_thread = difference(round.thread, clocks::thread_cpu());
+        let of_process = difference(round.process, clocks::process_cpu());
+        let had_help = of_process
+            .zip(of_thread)
+            .is_none_or(|(all, own)| all.saturating_sub(own) > SLACK_NS);
+        had_help || self.sleeps.is_none() || sleeps() != self.sleeps
     }
 
     /// CPU time of reaped children: read again where the warm-up had any. Elsewhere it is what it
@@ -444,6 +473,11 @@ fn difference(first: Option<u64>, last: Option<u64>) -> Option<u64> {
     last?.checked_sub(first?)
 }
 
+/// How often the measuring thread went to sleep.
+fn sleeps() -> Option<u64> {
+    clocks::switches().map(|(voluntary, _)| voluntary)
+}
+
 /// The measuring thread's books.
 fn own_schedstat() -> Result<Schedstat, String> {
     // Brings them up to date: a thread that gets here has had a CPU.
@@ -624,6 +658,59 @@ mod tests {
         assert_eq!(accounting.children_cpu(), Some(never));
         accounting.between = vec![between(7), between(never)];
         assert_ne!(accounting.children_cpu(), Some(never));
+    }
+
+    /// After a warm-up that did this.
+    fn watches_others(warm_up: impl FnOnce()) -> bool {
+        let mut accounting = Accounting::new(false);
+        accounting.begin_round();
+        _ = accounting.before();
+        warm_up();
+        _ = accounting.before();
+        accounting.between[1].usage.is_some()
+    }
+
+    #[test]
+    fn the_cpu_time_of_others_is_read_where_the_warm_up_slept_or_had_help() {
+        if Machine::open().usage().is_none() {
+            // No kernel's books that can be read so often: nothing to see.
+            assert!(!watches_others(|| thread::sleep(Duration::from_micros(1))));
+            return;
+        }
+        assert!(watches_others(|| thread::sleep(Duration::from_micros(1))));
+        // With other tests' threads at work it is read, too.
+        let alone = tids_alone();
+        let by_itself = watches_others(|| burn(MS));
+        if alone && tids_alone() {
+            assert!(!by_itself);
+        }
+        let at_work = std::sync::atomic::AtomicBool::new(true);
+        let helped = thread::scope(|scope| {
+            scope.spawn(|| {
+                while at_work.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            // The helper has had a CPU before this ends, without a sleep.
+            let helped = watches_others(|| {
+                let own = clocks::thread_cpu().expect("a clock");
+                let all = clocks::process_cpu().expect("a clock");
+                let others = || {
+                    clocks::process_cpu().expect("a clock")
+                        - all
+                        - (clocks::thread_cpu().expect("a clock") - own)
+                };
+                while others() < 2 * SLACK_NS {}
+            });
+            at_work.store(false, std::sync::atomic::Ordering::Relaxed);
+            helped
+        });
+        assert!(helped);
+    }
+
+    /// Whether this test is the only one that the process runs now: libtest's main thread waits.
+    fn tids_alone() -> bool {
+        std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() <= 2)
     }
 
     #[test]
