@@ -2,7 +2,7 @@
 # scripts/tools.sh): rustup's toolchain, a C compiler and make are enough to start.
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-perf bench bench-docs noise-study queue-study engines logger-study lint docs clean-records
+.PHONY: help test test-perf bench bench-docs noise-study ab-study queue-study engines logger-study lint docs clean-records
 # A gate is measured alone on the machine, also under `make -j`.
 .NOTPARALLEL:
 
@@ -23,6 +23,9 @@ bench-docs: ## the same, written to docs/benchmarks.md
 
 noise-study: ## how gates behave on a busy machine, to docs/noise-study.md (MINUTES=45)
 	@scripts/noise-study
+
+ab-study: ## how often comparisons err and what they find, to docs/ab-study.md (about an hour)
+	@scripts/ab-study
 
 queue-study: ## how fast example-targets/work-queue is, to docs/queue-study.md
 	@scripts/queue-study

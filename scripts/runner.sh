@@ -67,7 +67,7 @@ say_left_out() {
     local places
     [[ -s $PERFBUDGET_LEFT_OUT ]] || return 0
     places=$(sort -u "$PERFBUDGET_LEFT_OUT")
-    echo "LEFT OUT, there is no PostgreSQL server here (apt-get install postgresql): $(grep -c '' <<<"$places") tests"
+    echo "LEFT OUT for want of PostgreSQL or Chromium (apt-get install postgresql chromium): $(grep -c '' <<<"$places") tests"
     # shellcheck disable=SC2001 # each line
     sed 's/^/  /' <<<"$places"
 }

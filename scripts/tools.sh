@@ -51,6 +51,16 @@ need_nextest() {
         --no-default-features --features default-no-update
 }
 
+# Exactly this version: the A/B study compares with it. Its program is named after another.
+need_perfgate() {
+    tool=$PWD/target/tools/bin/perfgate
+    if [[ $("$tool" --version 2>/dev/null) == *" 0.18.1" ]]; then
+        return 0
+    fi
+    echo "perfgate 0.18.1 is not here: building it into target/tools (once, about five minutes on two cores)"
+    env -u CARGO_TARGET_DIR cargo install perfgate-cli --quiet --locked --version =0.18.1 --root target/tools --force
+}
+
 # find_postgres: whether the crate temporary-postgres will find a server; it looks in these places.
 find_postgres() {
     local folder

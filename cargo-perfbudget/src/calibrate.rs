@@ -66,7 +66,7 @@ pub(crate) struct CalibrateArguments {
 
 /// Why a machine could not be calibrated.
 #[derive(Debug, thiserror::Error)]
-enum CalibrateError {
+pub(crate) enum CalibrateError {
     #[error(
         "failed to calibrate this machine: this is a debug build of the tool, or an instrumented \
          one, and would give other scores than the gates\n\
@@ -287,7 +287,7 @@ fn shown(calibration: &Calibration) -> String {
 }
 
 /// Where the file is, or where it belongs.
-fn default_file(here: &Path) -> Result<PathBuf, CalibrateError> {
+pub(crate) fn default_file(here: &Path) -> Result<PathBuf, CalibrateError> {
     if let Some(file) = config::find_from(here) {
         return Ok(file);
     }
@@ -307,7 +307,7 @@ fn default_file(here: &Path) -> Result<PathBuf, CalibrateError> {
 }
 
 /// The text of a file that is there and can be used. A score that it lacks is what it gets.
-fn existing(file: &Path) -> Result<Option<String>, ConfigError> {
+pub(crate) fn existing(file: &Path) -> Result<Option<String>, ConfigError> {
     match Config::read(file) {
         Ok(_)
         | Err(ConfigError::Key {
@@ -356,7 +356,7 @@ fn with_scores(text: &str, scores: &Scores) -> Result<String, toml_edit::TomlErr
 }
 
 /// Sets a value and keeps the comments around the one that was there.
-fn set(table: &mut dyn TableLike, key: &str, mut value: Value) {
+pub(crate) fn set(table: &mut dyn TableLike, key: &str, mut value: Value) {
     match table.get_mut(key).and_then(Item::as_value_mut) {
         Some(before) => {
             *value.decor_mut() = before.decor().clone();
@@ -366,7 +366,6 @@ fn set(table: &mut dyn TableLike, key: &str, mut value: Value) {
     }
 }
 
-/// Writes a file that is complete whenever it can be seen, and has the permissions that it had.
 fn write(file: &Path, text: &str) -> Result<(), CalibrateError> {
     replace(file, text).map_err(|source| CalibrateError::Write {
         path: file.display().to_string(),
@@ -374,7 +373,8 @@ fn write(file: &Path, text: &str) -> Result<(), CalibrateError> {
     })
 }
 
-fn replace(file: &Path, text: &str) -> io::Result<()> {
+/// A file that is complete whenever it can be seen, with the permissions that it had.
+pub(crate) fn replace(file: &Path, text: &str) -> io::Result<()> {
     // What a link leads to is replaced, not the link.
     let file = match fs::canonicalize(file) {
         Ok(file) => file,

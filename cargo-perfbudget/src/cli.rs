@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::ab::decision::Verdict;
+use crate::ab::{self, CalibratePolicyArguments, CompareArguments, DecideArguments};
 use crate::calibrate::{self, CalibrateArguments};
 use crate::expected::ExpectedTests;
 use crate::observe::{self, ObserveArguments};
@@ -22,6 +24,8 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// A gate failed, or one that should have run left no record.
 const REJECTED: u8 = 3;
+/// What was asked for can't be decided.
+const INCONCLUSIVE: u8 = 4;
 
 /// Observes performance gates, and reads the records that they leave behind.
 #[derive(Debug, Parser)]
@@ -52,6 +56,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         _arguments: Vec<OsString>,
     },
+    /// Compare two versions of the code, measured in turns on this machine.
+    Compare(CompareArguments),
+    /// Decide by the policy of perfbudget.toml between two stored histories.
+    Decide(DecideArguments),
+    /// Propose the thresholds of the policy from runs of one code against itself.
+    Calibrate(CalibratePolicyArguments),
     /// Time the reference work of PERF_BUDGET_MULTIPLIER=auto here, and write it to
     /// perfbudget.toml.
     CalibrateMachine(CalibrateArguments),
@@ -107,24 +117,27 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             };
         }
     };
+    let passed = |passed| if passed { 0 } else { REJECTED };
     let outcome = match arguments.command {
-        Command::Report(arguments) => report(&arguments),
+        Command::Report(arguments) => report(&arguments).map(passed),
         Command::Observe(arguments) => {
-            observe::observe(&arguments, records_root, print).map(|()| true)
+            observe::observe(&arguments, records_root, print).map(|()| 0)
         }
         Command::Note {
             directory, program, ..
         } => observe::note(&directory, &program)
-            .map(|()| true)
+            .map(|()| 0)
             .map_err(Into::into),
-        Command::CalibrateMachine(arguments) => {
-            calibrate::calibrate(&arguments, print).map(|()| true)
+        Command::Compare(arguments) => return ab::compare(&arguments, print),
+        Command::Decide(arguments) => ab::decide_stored(&arguments, print).map(code_of),
+        Command::Calibrate(arguments) => {
+            ab::calibrate(&arguments, print).map(|is_ready| if is_ready { 0 } else { INCONCLUSIVE })
         }
+        Command::CalibrateMachine(arguments) => calibrate::calibrate(&arguments, print).map(|()| 0),
         Command::Syncs(arguments) => return syncs::syncs(&arguments),
     };
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(REJECTED),
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             let mut text = error.to_string();
             let mut cause = error.source();
@@ -135,6 +148,15 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             eprintln!("error: {text}");
             ExitCode::from(FAILED)
         }
+    }
+}
+
+/// The exit code of a decision.
+fn code_of(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Accepted => 0,
+        Verdict::Rejected => REJECTED,
+        Verdict::Inconclusive => INCONCLUSIVE,
     }
 }
 

@@ -5,11 +5,11 @@
 //! nothing and changes no file; the verdict of a gate does not matter here.
 
 mod base;
-mod cargo;
-mod find;
+pub(crate) mod cargo;
+pub(crate) mod find;
 mod observation;
-mod process;
-mod progress;
+pub(crate) mod process;
+pub(crate) mod progress;
 mod text;
 
 use std::error::Error;

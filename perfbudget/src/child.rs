@@ -5,6 +5,7 @@
 
 use std::io;
 use std::process::{Command, ExitStatus, Output};
+use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 pub(crate) use imp::{Figures, ROUNDING_NS, reset, take};
@@ -52,12 +53,38 @@ pub fn command_output(command: &mut Command) -> io::Result<Output> {
     imp::output(command)
 }
 
+/// A command that was timed outside of a gate: for tools that compare commands.
+#[doc(hidden)]
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TimedCommand {
+    /// How it ended, and what it wrote.
+    pub output: Output,
+    /// From before it was started until it was reaped.
+    pub wall: Duration,
+    /// How long it is known to have waited for a CPU in that time. `None` where the kernel does
+    /// not tell, and where it had more threads, or children, of which nobody can tell.
+    pub waited: Option<Duration>,
+    /// How much longer it may have waited. Nothing where `waited` is `None`.
+    pub may_have_waited: Duration,
+}
+
+/// [`command_output`] outside of a gate, timed. `started` is told the command's process id.
+#[doc(hidden)]
+pub fn timed_command_output(
+    command: &mut Command,
+    started: impl FnOnce(u32),
+) -> io::Result<TimedCommand> {
+    imp::timed(command, started)
+}
+
 #[cfg(target_os = "linux")]
 mod imp {
     use std::cell::Cell;
     use std::process::{Child, Stdio};
+    use std::time::Instant;
 
-    use super::{Command, ExitStatus, Output, io};
+    use super::{Command, Duration, ExitStatus, Output, TimedCommand, io};
     use crate::accounting::{TaskBooks, TaskTimes, read_both, wait_with_usage};
 
     /// What a command's CPU time, which the kernel gives in microseconds, may exceed that of its
@@ -109,8 +136,13 @@ mod imp {
     }
 
     pub(super) fn output(command: &mut Command) -> io::Result<Output> {
+        captured(command, |_id| ())
+    }
+
+    fn captured(command: &mut Command, started: impl FnOnce(u32)) -> io::Result<Output> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let (status, (stdout, stderr)) = run(command, |child| {
+            started(child.id());
             match (&mut child.stdout, &mut child.stderr) {
                 (Some(stdout), Some(stderr)) => read_both(stdout, stderr),
                 _ => Ok((Vec::new(), Vec::new())),
@@ -120,6 +152,35 @@ mod imp {
             status,
             stdout,
             stderr,
+        })
+    }
+
+    pub(super) fn timed(
+        command: &mut Command,
+        started: impl FnOnce(u32),
+    ) -> io::Result<TimedCommand> {
+        let own = TaskBooks::open("/proc/thread-self/schedstat").ok();
+        let own_delay = || own.as_ref()?.read().map(|times| times.run_delay);
+        reset();
+        let before = own_delay();
+        let begin = Instant::now();
+        let output = captured(command, started)?;
+        let wall = begin.elapsed();
+        let figures = take();
+        // What keeps the waiting thread from its CPU makes the command no slower, but the clock.
+        let own = own_delay()
+            .zip(before)
+            .map(|(now, before)| now.saturating_sub(before));
+        let waited = own
+            .filter(|_| !figures.hides_tasks)
+            .map(|own| Duration::from_nanos(own + figures.run_delay_ns).min(wall));
+        Ok(TimedCommand {
+            output,
+            wall,
+            may_have_waited: waited
+                .map(|_| Duration::from_nanos(figures.overlap_ns))
+                .unwrap_or_default(),
+            waited,
         })
     }
 
@@ -223,6 +284,20 @@ mod imp {
         }
 
         #[test]
+        fn a_timed_command_tells_what_it_knows() {
+            let mut id = 0;
+            let timed = timed(Command::new("true").arg("it"), |started| id = started);
+            let timed = timed.expect("it starts");
+            assert!(timed.output.status.success() && id > 0);
+            assert!(timed.wall > Duration::ZERO);
+            assert!(timed.waited.is_some_and(|waited| waited < timed.wall));
+            // A child that it waits for may have waited itself.
+            let shell = "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done & wait";
+            let timed = super::timed(Command::new("sh").args(["-c", shell]), |_| ());
+            assert_eq!(timed.expect("it starts").waited, None);
+        }
+
+        #[test]
         fn output_is_read_until_both_pipes_are_closed() {
             let script = "echo first >&2; exec 2>&-; \
                           i=0; while [ $i -lt 4000 ]; do i=$((i+1)); done; echo $i";
@@ -235,7 +310,29 @@ mod imp {
 
 #[cfg(not(target_os = "linux"))]
 mod imp {
-    use super::{Command, ExitStatus, Output, io};
+    use std::process::Stdio;
+    use std::time::Instant;
+
+    use super::{Command, Duration, ExitStatus, Output, TimedCommand, io};
+
+    pub(super) fn timed(
+        command: &mut Command,
+        started: impl FnOnce(u32),
+    ) -> io::Result<TimedCommand> {
+        let begin = Instant::now();
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        started(child.id());
+        let output = child.wait_with_output()?;
+        Ok(TimedCommand {
+            output,
+            wall: begin.elapsed(),
+            waited: None,
+            may_have_waited: Duration::ZERO,
+        })
+    }
 
     pub(super) fn status(command: &mut Command) -> io::Result<ExitStatus> {
         command.status()

@@ -123,6 +123,12 @@ pub fn today() -> String {
     run::now().chars().take_while(|c| *c != 'T').collect()
 }
 
+/// The time, UTC, as a record's `at` has it: RFC 3339.
+#[must_use]
+pub fn now() -> String {
+    run::now()
+}
+
 /// Why a `perfbudget.toml` can't be used. Its text begins with file and line.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -396,6 +402,7 @@ mod tests {
     fn an_empty_file_says_nothing_and_policy_is_the_tools() {
         assert_eq!(parse("").expect("empty"), Config::default());
         let policy = "[policy]\nexpect = \"improvement\"\nwhatever = [1, {}]\n\
+                      [policy.calibration]\nready = false\n\
                       [[policy.acknowledge]]\ngate = \"x\"\n";
         assert_eq!(parse(policy).expect("accepted"), Config::default());
         let both = format!("{policy}{GOOD}");

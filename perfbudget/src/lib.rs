@@ -97,6 +97,8 @@ mod verdict;
 #[cfg(feature = "allocations")]
 pub use allocations::{AllocationCounts, AllocationScope, CountingAllocator};
 pub use budget::{Budget, Class, FLOOR};
+#[doc(hidden)]
+pub use child::{TimedCommand, timed_command_output};
 pub use child::{command_output, command_status};
 #[cfg(any(feature = "allocations", feature = "sqlite"))]
 pub use count_set::{CountsIter, Observed};

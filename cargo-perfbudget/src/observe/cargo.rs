@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::progress::Progress;
+use crate::children;
 
 /// What to build, in Cargo's own words.
 #[derive(Args, Debug)]
@@ -44,7 +45,16 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    fn arguments(&self, profile: &str) -> Vec<OsString> {
+    /// The directory that Cargo is to work in: that of the manifest, where one is named.
+    pub(crate) fn directory(&self) -> PathBuf {
+        let named = self.manifest_path.as_deref().and_then(Path::parent);
+        named
+            .filter(|directory| !directory.as_os_str().is_empty())
+            .unwrap_or(Path::new("."))
+            .to_owned()
+    }
+
+    fn arguments(&self, place: &Place, profile: &str) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["--profile".into(), profile.into()];
         if self.packages.is_empty() {
             arguments.push("--workspace".into());
@@ -58,15 +68,40 @@ impl Selection {
         if self.all_features {
             arguments.push("--all-features".into());
         }
-        if let Some(path) = &self.manifest_path {
+        if let (Place::Here, Some(path)) = (place, &self.manifest_path) {
             arguments.extend(["--manifest-path".into(), path.into()]);
         }
         arguments
     }
 }
 
+/// Where to build.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// Where the tool was started, or where the selection says.
+    Here,
+    /// In another directory, with a target directory of its own.
+    Elsewhere { directory: PathBuf, target: PathBuf },
+}
+
+impl Place {
+    /// Cargo, started there.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = Command::new(cargo());
+        if let Self::Elsewhere { directory, target } = self {
+            command
+                .current_dir(directory)
+                .env("CARGO_TARGET_DIR", target)
+                // Where intermediate files are kept apart, they must not be another place's.
+                .env("CARGO_BUILD_BUILD_DIR", target);
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
 /// A test binary, and what Cargo starts it with.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Binary {
     program: PathBuf,
     directory: PathBuf,
@@ -98,6 +133,17 @@ impl Binary {
             .map(|(_, value)| value.as_os_str())
     }
 
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The same with another program in its place.
+    pub(crate) fn with_program(&self, program: PathBuf) -> Self {
+        let mut binary = self.clone();
+        binary.program = program;
+        binary
+    }
+
     /// The package that it tests.
     pub(crate) fn package(&self) -> Option<&str> {
         self.variable("CARGO_PKG_NAME")?.to_str()
@@ -105,10 +151,8 @@ impl Binary {
 
     /// Its tests, as its harness lists them; none where it has no harness that does.
     pub(crate) fn tests(&self) -> io::Result<Vec<String>> {
-        let output = self
-            .command()
-            .args(["--list", "--format", "terse"])
-            .output()?;
+        let mut command = self.command();
+        let output = children::output(command.args(["--list", "--format", "terse"]))?;
         let text = String::from_utf8_lossy(&output.stdout);
         let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
         Ok(names.map(str::to_owned).collect())
@@ -139,10 +183,28 @@ pub(crate) fn binaries(
     selection: &Selection,
     progress: &mut Progress,
 ) -> Result<Vec<Binary>, CargoError> {
+    Ok(built_in(&Place::Here, selection, None, progress)?.binaries)
+}
+
+/// What a build came to.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) binaries: Vec<Binary>,
+    pub(crate) profile: String,
+}
+
+/// The same in any place, with a profile that goes before what the selection leaves open.
+pub(crate) fn built_in(
+    place: &Place,
+    selection: &Selection,
+    profile: Option<&str>,
+    progress: &mut Progress,
+) -> Result<Built, CargoError> {
     let notes = tempfile::tempdir().map_err(|source| CargoError::Read { source })?;
     let this = Tool::keep().map_err(not_started)?;
-    let profile = built(selection, progress)?;
-    let output = ask(selection, profile, this.path(), notes.path())?;
+    let asked = selection.profile.as_deref().or(profile);
+    let profile = built(place, selection, asked, progress)?;
+    let output = ask(place, selection, profile, this.path(), notes.path())?;
     if !output.status.success() {
         return Err(CargoError::Ask {
             status: output.status,
@@ -153,22 +215,29 @@ pub(crate) fn binaries(
     if binaries.is_empty() {
         return Err(CargoError::None);
     }
-    Ok(binaries)
+    Ok(Built {
+        binaries,
+        profile: profile.to_owned(),
+    })
 }
 
 const PREFERRED: &str = "perf";
 const FALLBACK: &str = "release";
 
 /// Builds, and returns the profile that it was built with.
-fn built<'a>(selection: &'a Selection, progress: &mut Progress) -> Result<&'a str, CargoError> {
-    let asked = selection.profile.as_deref();
+fn built<'a>(
+    place: &Place,
+    selection: &Selection,
+    asked: Option<&'a str>,
+    progress: &mut Progress,
+) -> Result<&'a str, CargoError> {
     let profile = asked.unwrap_or(PREFERRED);
-    let mut build = build(selection, profile, progress)?;
+    let mut build = build(place, selection, profile, progress)?;
     let mut profile = profile;
     if build.has_no_profile && asked.is_none() {
         progress.line("there is no profile `perf` here: building with `release`");
         profile = FALLBACK;
-        build = self::build(selection, profile, progress)?;
+        build = self::build(place, selection, profile, progress)?;
     }
     if build.status.success() {
         return Ok(profile);
@@ -191,24 +260,24 @@ struct Build {
 
 /// Shows what Cargo says, but for a profile that is missing.
 fn build(
+    place: &Place,
     selection: &Selection,
     profile: &str,
     progress: &mut Progress,
 ) -> Result<Build, CargoError> {
-    let mut command = Command::new(cargo());
+    let mut command = place.cargo();
     command
         .args(["test", "--no-run"])
-        .args(selection.arguments(profile))
-        .stdin(Stdio::null())
+        .args(selection.arguments(place, profile))
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     if progress.is_terminal() && env::var_os("CARGO_TERM_COLOR").is_none() {
         command.env("CARGO_TERM_COLOR", "always");
     }
-    let mut child = command.spawn().map_err(not_started)?;
+    let mut child = children::Running::spawn(&mut command).map_err(not_started)?;
     let missing = format!("profile `{profile}` is not defined");
     let mut has_no_profile = false;
-    if let Some(stderr) = child.stderr.take() {
+    if let Some(stderr) = child.stderr() {
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line);
             let plain = anstream::adapter::strip_str(&line).to_string();
@@ -260,6 +329,7 @@ impl Tool {
 
 /// Has Cargo "run" what it has built.
 fn ask(
+    place: &Place,
     selection: &Selection,
     profile: &str,
     this: &Path,
@@ -267,17 +337,16 @@ fn ask(
 ) -> Result<Output, CargoError> {
     let runner = serde_json::json!([this, NOTE, notes]);
     // The host's own key goes before all others; the general one is for a `build.target`.
-    let keys = [host()?, "'cfg(all())'".to_owned()];
+    let keys = [host(place)?, "'cfg(all())'".to_owned()];
     let configs = keys.map(|key| format!("target.{key}.runner={runner}"));
-    Command::new(cargo())
+    let mut command = place.cargo();
+    command
         .args(["test", "--tests"])
         .args(configs.iter().flat_map(|config| ["--config", config]))
-        .args(selection.arguments(profile))
+        .args(selection.arguments(place, profile))
         // Where a runner of the project's own comes first after all, no test is run.
-        .args(["--", "--list", "--format", "terse"])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(not_started)
+        .args(["--", "--list", "--format", "terse"]);
+    children::output(&mut command).map_err(not_started)
 }
 
 /// The word for [`note`] on this tool's command line.
@@ -321,11 +390,8 @@ fn not_started(source: io::Error) -> CargoError {
 }
 
 /// The triple that Cargo builds for when nothing else is said.
-fn host() -> Result<String, CargoError> {
-    let output = Command::new(cargo())
-        .arg("-vV")
-        .output()
-        .map_err(not_started)?;
+fn host(place: &Place) -> Result<String, CargoError> {
+    let output = children::output(place.cargo().arg("-vV")).map_err(not_started)?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines()
         .find_map(|line| line.strip_prefix("host: "))

@@ -199,7 +199,7 @@ fn function(test: &Test) -> &str {
     test.name.rsplit("::").next().unwrap_or_default()
 }
 
-fn is_named_as_a_gate(test: &Test) -> bool {
+pub(crate) fn is_named_as_a_gate(test: &Test) -> bool {
     function(test).starts_with("perf_")
 }
 

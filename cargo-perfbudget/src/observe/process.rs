@@ -9,6 +9,7 @@ use std::process::{ExitStatus, Output};
 use perfbudget::{DENY_ENV, DIR_ENV, MULTIPLIER_ENV, RUN_ID_ENV, Record};
 
 use super::cargo::Binary;
+use crate::children;
 
 const RUN_ID: &str = "observed";
 
@@ -40,15 +41,20 @@ impl Outcome {
 
 /// Runs a test alone, at multiplier 1.0, nothing denied, and collects its records.
 pub(crate) fn run(binary: &Binary, test: &str) -> io::Result<Outcome> {
+    run_at("1.0", binary, test)
+}
+
+/// The same at another multiplier.
+pub(crate) fn run_at(multiplier: &str, binary: &Binary, test: &str) -> io::Result<Outcome> {
     let records = tempfile::tempdir()?;
-    let output = binary
-        .command()
+    let mut command = binary.command();
+    command
         .args(["--exact", test, "--nocapture"])
         .env(DIR_ENV, records.path())
         .env(RUN_ID_ENV, RUN_ID)
-        .env(MULTIPLIER_ENV, "1.0")
-        .env_remove(DENY_ENV)
-        .output()?;
+        .env(MULTIPLIER_ENV, multiplier)
+        .env_remove(DENY_ENV);
+    let output = children::output(&mut command)?;
     let mut outcome = Outcome {
         records: Vec::new(),
         unfinished: Vec::new(),

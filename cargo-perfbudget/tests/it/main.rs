@@ -1,6 +1,8 @@
 //! The command as a user meets it: its table, its files and its exit codes.
 
 mod calibrate;
+mod compare;
+mod decide;
 mod observe;
 mod syncs;
 

@@ -1,0 +1,100 @@
+//! What else runs on the machine: processes of our own, which end with the study.
+
+use std::env;
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{self, Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// What runs beside a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// Nothing.
+    Quiet,
+    /// A process that computes without end.
+    OneBusy,
+    /// Two of them: as many as the machine of the study has cores.
+    TwoBusy,
+}
+
+impl Load {
+    /// All, in the order of tables.
+    pub const ALL: [Self; 3] = [Self::Quiet, Self::OneBusy, Self::TwoBusy];
+
+    /// What it is, for a reader.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Quiet => "quiet",
+            Self::OneBusy => "one busy process",
+            Self::TwoBusy => "two busy processes",
+        }
+    }
+
+    const fn processes(self) -> usize {
+        match self {
+            Self::Quiet => 0,
+            Self::OneBusy => 1,
+            Self::TwoBusy => 2,
+        }
+    }
+
+    /// Starts its processes, and returns when all of them run. They end when what is returned is
+    /// dropped, by themselves when the study is killed, and after two hours.
+    ///
+    /// # Errors
+    /// When a process can't be started.
+    pub fn start(self) -> io::Result<Running> {
+        let mut running = Running(Vec::new());
+        for _ in 0..self.processes() {
+            let mut child = Command::new(env::current_exe()?)
+                .arg("load")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()?;
+            let stdout = child.stdout.take();
+            running.0.push(child);
+            let mut line = String::new();
+            BufReader::new(stdout.expect("piped")).read_line(&mut line)?;
+            if line.trim() != RUNNING {
+                return Err(io::Error::other("a busy process did not start"));
+            }
+        }
+        Ok(running)
+    }
+}
+
+/// Processes that run until this is dropped.
+pub struct Running(Vec<Child>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            _ = child.kill();
+        }
+        for child in &mut self.0 {
+            _ = child.wait();
+        }
+    }
+}
+
+/// What a process of a load prints once it runs.
+const RUNNING: &str = "running";
+/// The longest that one lives.
+const LIFE: Duration = Duration::from_secs(2 * 3600);
+
+/// Computes until standard input ends, which it does with the study.
+pub fn compute() {
+    thread::spawn(|| {
+        _ = io::stdin().read_to_end(&mut Vec::new());
+        process::exit(0);
+    });
+    let end = Instant::now() + LIFE;
+    println!("{RUNNING}");
+    while Instant::now() < end {
+        subject::work(subject::PAGES);
+    }
+}
