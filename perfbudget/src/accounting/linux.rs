@@ -696,9 +696,9 @@ mod tests {
                 let own = clocks::thread_cpu().expect("a clock");
                 let all = clocks::process_cpu().expect("a clock");
                 let others = || {
-                    clocks::process_cpu().expect("a clock")
-                        - all
-                        - (clocks::thread_cpu().expect("a clock") - own)
+                    let own = clocks::thread_cpu().expect("a clock") - own;
+                    let all = clocks::process_cpu().expect("a clock") - all;
+                    all.saturating_sub(own)
                 };
                 while others() < 2 * SLACK_NS {}
             });

@@ -378,7 +378,10 @@ fn red_child_leaves_work_behind() {
                 let flusher = thread::Builder::new().name("flusher".into());
                 flusher.spawn(|| burn(3 * MS)).expect("a thread");
             });
-            let warning = record.warnings.iter().find(|w| w.contains("\"flusher\""));
+            let warning = record
+                .warnings
+                .iter()
+                .find(|w| w.contains("\"flusher\" had a CPU"));
             println!("{warning:?}");
             if warning.is_some() {
                 break;
