@@ -3,6 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help test test-perf bench bench-docs noise-study ab-study queue-study engines logger-study lint docs clean-records
+.PHONY: publishable api-listings compile-cost fuzz fuzz-smoke outbox-stress miri thread-sanitizer
 # A gate is measured alone on the machine, also under `make -j`.
 .NOTPARALLEL:
 
@@ -41,6 +42,33 @@ lint: ## formatting, clippy with warnings denied, workflow files against GitHub'
 
 docs: ## the API documentation, with warnings denied
 	@RUSTDOCFLAGS="$${RUSTDOCFLAGS:-} -D warnings" cargo doc --workspace --no-deps --all-features
+
+publishable: ## packages that build from themselves, the public surface as listed, the minimum Rust
+	@scripts/minimum-rust
+	@scripts/api
+	@scripts/package --allow-dirty
+
+api-listings: ## write api/*.txt anew, after a change of the public surface that is meant
+	@scripts/api --write
+
+compile-cost: ## what the dev-dependencies cost a build, beside criterion and divan (ROUNDS=3)
+	@scripts/compile-cost
+
+fuzz: ## the fuzz targets, a minute each (TARGET=records, SECONDS_EACH=60)
+	@scripts/fuzz
+
+fuzz-smoke: ## a few thousand inputs for each of them
+	@scripts/fuzz --test
+	@scripts/fuzz --smoke
+
+outbox-stress: ## 4 processes of 10,000 operations on one outbox; 50,000 histories (OPERATIONS=, CASES=, SEED=)
+	@scripts/outbox-stress
+
+miri: ## Miri on what it can run (nightly Rust)
+	@scripts/miri
+
+thread-sanitizer: ## the fsync hook under ThreadSanitizer (nightly Rust)
+	@scripts/thread-sanitizer
 
 clean-records: ## forget the records of earlier runs
 	@rm -rf target/perfbudget

@@ -67,6 +67,9 @@
 //! To find out which of two versions is 2 % faster: an absolute gate catches what exceeds its
 //! headroom, which every report states. To explore: a benchmark harness draws better pictures.
 
+// Says on docs.rs which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod accounting;
 #[cfg(feature = "allocations")]
 mod allocations;

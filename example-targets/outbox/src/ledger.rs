@@ -55,6 +55,17 @@ pub(crate) struct Marked {
     pub(crate) is_changed: bool,
 }
 
+/// What a sweep leaves of the ledger.
+#[derive(Debug)]
+pub(crate) struct Swept {
+    /// How many consumed turns it forgets.
+    pub(crate) expired: usize,
+    /// The ledger's new content.
+    pub(crate) file: Vec<u8>,
+    /// Whether it says anything other than the old one.
+    pub(crate) is_changed: bool,
+}
+
 impl Marked {
     /// The turns of `folded`, which is what was marked, that no earlier batch consumed.
     pub(crate) fn fresh(&self, folded: Folded<'_>) -> Vec<Turn> {
@@ -154,19 +165,27 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// The content without the entries that are older than [`ENTRY_LIFETIME`], and how many
-    /// those are.
-    pub(crate) fn swept(&self, now_ms: u64) -> (usize, Vec<u8>) {
+    /// The content without the entries that are older than [`ENTRY_LIFETIME`] and without the
+    /// marks of `unreceived`, a batch whose turns nobody has received and nobody will.
+    pub(crate) fn swept(&self, unreceived: Option<u64>, now_ms: u64) -> Swept {
         let mut file = LedgerFile::new(self.last_batch, self.entries.len());
         let mut expired = 0;
+        let mut is_changed = false;
         for entry in &self.entries {
-            if is_older(entry.at, now_ms, ENTRY_LIFETIME) {
+            if unreceived == Some(entry.batch) {
+                is_changed = true;
+            } else if is_older(entry.at, now_ms, ENTRY_LIFETIME) {
+                is_changed = true;
                 expired += 1;
             } else {
                 file.push(entry);
             }
         }
-        (expired, file.finish())
+        Swept {
+            expired,
+            file: file.finish(),
+            is_changed,
+        }
     }
 }
 
@@ -264,8 +283,21 @@ mod tests {
         assert!(at(14 * DAY_MS));
         assert!(!at(14 * DAY_MS + 1));
         let ledger = Ledger::read(Some(&first.file), Path::new("")).unwrap();
-        assert_eq!(ledger.swept(14 * DAY_MS).0, 0);
-        assert_eq!(ledger.swept(14 * DAY_MS + 1).0, 1);
+        assert_eq!(ledger.swept(None, 14 * DAY_MS).expired, 0);
+        assert!(!ledger.swept(None, 14 * DAY_MS).is_changed);
+        assert_eq!(ledger.swept(None, 14 * DAY_MS + 1).expired, 1);
+    }
+
+    #[test]
+    fn a_sweep_takes_the_marks_that_nobody_received_and_no_others() {
+        let first = mark(None, &[("a", "1")], 1, 0);
+        let second = mark(Some(&first.file), &[("b", "1")], 2, 0);
+        let ledger = Ledger::read(Some(&second.file), Path::new("")).unwrap();
+        let swept = ledger.swept(Some(2), 0);
+        assert!(swept.is_changed);
+        assert_eq!(swept.expired, 0);
+        let again = mark(Some(&swept.file), &[("a", "1"), ("b", "1")], 3, 0);
+        assert_eq!(again.consumed, [true, false]);
     }
 
     #[test]

@@ -73,12 +73,20 @@
 //!
 //! # What it does not promise
 //!
-//! - A test that kills processes shows that every interleaving of the steps is safe; it does
-//!   not show what a disk keeps when the power fails, because the kernel outlives the
-//!   process. That rests on the order of the fsyncs above, and on disks that honour them. On
-//!   a file system that refuses to sync directories a rename may be lost with the power.
+//! - What a disk keeps when the power fails rests on the order of the fsyncs above, and on
+//!   disks that honour them. It is tested against a model of such disks, not by pulling
+//!   plugs. On a file system that refuses to sync directories a rename may be lost with the
+//!   power.
 //! - After a power failure, a drain whose write-ahead file comes back is delivered again.
 //!   That can happen to the last drain, while no commit has come after it.
+//! - A commit that failed is taken back, and that is not synced: a power failure right after
+//!   it can bring the event back, as if the commit had succeeded.
+//! - Time is the system's clock. When it steps forward by more than 7 days, what is pending is
+//!   set aside by the next drain or sweep, and by more than 14, what was consumed is
+//!   forgotten. What was stamped by a clock that was ahead counts as young until the time has
+//!   come. Nothing is ordered by time, and a step loses nothing.
+//! - A drain reads the whole ledger and rewrites it: its cost grows with the turns that were
+//!   consumed in the last 14 days, not only with those that it delivers.
 //! - Dead letters are kept, not counted: a line that equals one set aside shortly before, for
 //!   the same reason, is not written again.
 //! - Last wins, whatever is last: a child that sends a consumed turn again while a newer one

@@ -223,29 +223,34 @@ impl Outbox {
     /// [`Error::LedgerUnreadable`], [`Error::NewerVersion`] or [`Error::Io`]; nothing is lost.
     pub fn sweep(&self) -> Result<Swept, Error> {
         let directory = &self.directory;
-        let now = self.clock.now();
-        let now_ms = unix_ms(now);
+        let now_ms = unix_ms(self.clock.now());
         let _ledger = directory.lock_ledger()?;
         let bytes = ParentDirectory::read(&directory.ledger.path)?;
         let ledger = Ledger::read(bytes.as_deref(), &directory.ledger.path)?;
-        let dead_letters = {
-            let _inbox = directory.lock_inbox()?;
-            let files = self.read_files()?;
-            let mut folded = Folded::new(files.wal(), files.inbox());
-            folded.expire(now_ms);
-            if !folded.dead.is_empty() {
-                self.set_aside(&folded.dead)?;
-                self.keep_pending(&files, &folded, &ledger)?;
-            }
-            folded.dead.len()
-        };
-        let (ledger_entries, file) = ledger.swept(now_ms);
-        if ledger_entries > 0 {
-            directory.replace(&directory.ledger, &file)?;
+        let inbox_lock = directory.lock_inbox()?;
+        let files = self.read_files()?;
+        let mut folded = Folded::new(files.wal(), files.inbox());
+        folded.expire(now_ms);
+        let dead_letters = folded.dead.len();
+        if dead_letters > 0 {
+            self.set_aside(&folded.dead)?;
         }
+        // Where nothing is left of a write-ahead file, nobody will receive what its batch marked:
+        // a child that sends such a turn once more must be heard. The file goes after the marks,
+        // because it is what tells that they are none.
+        let unreceived = (files.wal.is_some() && folded.pending.is_empty())
+            .then(|| files.batch(&folded, &ledger));
+        let swept = ledger.swept(unreceived, now_ms);
+        if swept.is_changed {
+            directory.replace(&directory.ledger, &swept.file)?;
+        }
+        if dead_letters > 0 {
+            self.keep_pending(&files, &folded, &ledger)?;
+        }
+        drop(inbox_lock);
         Ok(Swept {
             dead_letters,
-            ledger_entries,
+            ledger_entries: swept.expired,
         })
     }
 

@@ -25,6 +25,7 @@ mod order;
 mod same_answers;
 mod scopes;
 mod strace;
+mod stress;
 mod stubs;
 mod system_call;
 mod threads;

@@ -1,6 +1,7 @@
 //! Four processes, several threads in each, all commit to and drain one outbox.
 //!
 //! A worker process is this test binary again, told by the environment to run one test only.
+//! `make outbox-stress` has each do 10,000 operations and not 1,000.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -18,9 +19,27 @@ const NUMBER_VARIABLE: &str = "OUTBOX_TEST_WORKER_NUMBER";
 
 const READY: &str = "worker is ready";
 
+/// How many operations a process does.
+const OPERATIONS_VARIABLE: &str = "OUTBOX_STRESS_OPERATIONS";
+const OPERATIONS: usize = 1_000;
+
 const PROCESSES: usize = 4;
 const COMMITTERS: usize = 3;
-const COMMITS: usize = 200;
+const DRAINERS: usize = 2;
+
+fn operations() -> usize {
+    std::env::var(OPERATIONS_VARIABLE).map_or(OPERATIONS, |number| number.parse().unwrap())
+}
+
+/// Three operations of five: commits of one committer.
+fn commits() -> usize {
+    operations() * 3 / 5 / COMMITTERS
+}
+
+/// Two operations of five: drains of one drainer.
+fn drains() -> usize {
+    operations() * 2 / 5 / DRAINERS
+}
 
 fn open(root: &Path) -> Outbox {
     let disk: Arc<FaultyDisk> = FaultyDisk::new(Fault::None);
@@ -35,7 +54,7 @@ fn event(process: usize, committer: usize, commit: usize) -> Event {
     } else {
         format!("{process}-{committer}")
     };
-    Event::new(child, format!("{commit:04}"))
+    Event::new(child, format!("{commit:05}"))
 }
 
 fn log(drained: &[outbox::Turn]) -> String {
@@ -62,18 +81,18 @@ fn worker() {
             scope.spawn(move || {
                 let own = open(root);
                 let outbox = if committer == 0 { shared } else { &own };
-                for commit in 0..COMMITS {
+                for commit in 0..commits() {
                     outbox.commit(event(process, committer, commit)).unwrap();
                 }
             });
         }
-        let drainers: Vec<_> = (0..2)
+        let drainers: Vec<_> = (0..DRAINERS)
             .map(|drainer| {
                 let (root, shared) = (&root, &shared);
                 scope.spawn(move || {
                     let own = open(root);
                     let outbox = if drainer == 0 { shared } else { &own };
-                    (0..COMMITS)
+                    (0..drains())
                         .map(|_| {
                             let drained = outbox.drain().unwrap();
                             assert_eq!(drained.dead_letters(), 0);
@@ -136,7 +155,7 @@ fn every_commit_of_many_processes_is_delivered_once_or_replaced_by_a_later_one()
     }
     for process in 0..PROCESSES {
         for committer in 0..COMMITTERS {
-            for commit in 0..COMMITS {
+            for commit in 0..commits() {
                 let event = event(process, committer, commit);
                 let delivered = by_child.get(event.child()).map_or(&[][..], Vec::as_slice);
                 // The greatest signal of a child is its last: nothing replaced that one.

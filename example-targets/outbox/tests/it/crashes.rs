@@ -244,3 +244,56 @@ fn a_commit_that_compacts_dies_anywhere_and_takes_nothing_with_it() {
     ];
     assert_eq!(effects, expected);
 }
+
+/// A drain died between its marks and the hand-over, and what it had staged has expired: the
+/// marks must not outlive it, whoever sets the turns aside.
+#[test]
+fn a_turn_that_was_marked_and_expired_unseen_is_not_consumed() {
+    type Operation = fn(&Fixture);
+    let drain: Operation = |fixture| assert!(fixture.outbox.drain().unwrap().is_empty());
+    let sweep: Operation = |fixture| assert_eq!(fixture.outbox.sweep().unwrap().dead_letters, 1);
+    for sets_aside in [drain, sweep] {
+        let fixture = Fixture::new();
+        fixture.commit("consumed", "1");
+        fixture.outbox.drain().unwrap();
+        fixture.commit("a", "1");
+        fixture.die_in_drain("remove wal.jsonl");
+        fixture.clock.forward(8 * DAY);
+        sets_aside(&fixture);
+        fixture.commit("a", "1");
+        fixture.commit("consumed", "1");
+        assert_eq!(names(&fixture.outbox.drain().unwrap()), ["a=1"]);
+    }
+}
+
+/// The same, with a sweep that dies at each of its effects.
+#[test]
+fn a_sweep_that_dies_forgets_no_turn_and_no_mark() {
+    for at in 1.. {
+        let mut has_fired = false;
+        for fault in before_and_after(at) {
+            let fixture = Fixture::new();
+            fixture.commit("consumed", "1");
+            fixture.outbox.drain().unwrap();
+            fixture.commit("a", "1");
+            fixture.die_in_drain("remove wal.jsonl");
+            fixture.clock.forward(8 * DAY);
+            fixture.disk.set(fault);
+            let swept = fixture.outbox.sweep();
+            has_fired |= fixture.disk.fired();
+            assert_eq!(swept.is_err(), fixture.disk.fired());
+            let (next, _) = fixture.reopen(Fault::None);
+            assert!(next.drain().unwrap().is_empty(), "{fault:?}");
+            let expired = next.dead_letters().unwrap().into_iter();
+            let whole = expired.filter(|letter| letter.at.is_some());
+            assert_eq!(whole.count(), 1, "{fault:?}");
+            next.commit(Event::new("a", "1")).unwrap();
+            next.commit(Event::new("consumed", "1")).unwrap();
+            assert_eq!(names(&next.drain().unwrap()), ["a=1"], "{fault:?}");
+        }
+        if !has_fired {
+            assert!(at > 8, "{at}");
+            return;
+        }
+    }
+}

@@ -5,12 +5,25 @@
 
 mod bad_input;
 mod cli;
+mod clock_steps;
 mod concurrency;
 mod crashes;
 mod disk_faults;
+mod disk_full;
 mod growth;
 mod identity;
+mod power;
+mod properties;
+mod scale;
 mod support;
 mod sync_counts;
 mod sync_kills;
 mod sync_order;
+
+use std::alloc::System;
+
+use perfbudget::CountingAllocator;
+
+/// For `scale`, which counts.
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator::new(System);

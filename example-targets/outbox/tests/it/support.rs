@@ -1,7 +1,7 @@
 //! A disk that fails on request and a clock that is set by hand.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +30,25 @@ impl HandClock {
     pub(crate) fn back(&self, by: Duration) {
         self.0
             .fetch_sub(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl HandClock {
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_ms(&self, ms: u64) {
+        self.0.store(ms, Ordering::SeqCst);
+    }
+
+    /// Steps by so many milliseconds, backwards where they are negative.
+    pub(crate) fn step_ms(&self, by_ms: i64) {
+        self.0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| {
+                now.checked_add_signed(by_ms)
+            })
+            .unwrap();
     }
 }
 
@@ -71,22 +90,46 @@ struct State {
     bytes_written: u64,
 }
 
-/// A disk with real files, syncs that succeed without reaching it, and a fault.
-pub(crate) struct FaultyDisk(Mutex<State>);
+/// Real files, and syncs that succeed without reaching the disk.
+pub(crate) struct UnsyncedDisk;
+
+impl Disk for UnsyncedDisk {
+    fn sync_file(&self, _: &File) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_directory(&self, _: &File) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A disk with a fault, in front of another.
+pub(crate) struct FaultyDisk {
+    state: Mutex<State>,
+    inner: Box<dyn Disk>,
+}
 
 impl FaultyDisk {
+    /// In front of real files, with syncs that succeed without reaching the disk.
     pub(crate) fn new(fault: Fault) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
-            fault,
-            effects: Vec::new(),
-            fired: false,
-            bytes_written: 0,
-        })))
+        Self::over(UnsyncedDisk, fault)
+    }
+
+    pub(crate) fn over(inner: impl Disk + 'static, fault: Fault) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                fault,
+                effects: Vec::new(),
+                fired: false,
+                bytes_written: 0,
+            }),
+            inner: Box::new(inner),
+        })
     }
 
     /// Sets the fault and starts counting anew.
     pub(crate) fn set(&self, fault: Fault) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.fault = fault;
         state.effects.clear();
         state.fired = false;
@@ -94,17 +137,23 @@ impl FaultyDisk {
 
     /// Whether the fault was reached.
     pub(crate) fn fired(&self) -> bool {
-        self.0.lock().fired
+        self.state.lock().fired
+    }
+
+    /// Whether the process that the fault stands for is dead.
+    pub(crate) fn is_dead(&self) -> bool {
+        let state = self.state.lock();
+        state.fired && matches!(state.fault, Fault::Death { .. })
     }
 
     /// The effects since the fault was set, as `method name`.
     pub(crate) fn effects(&self) -> Vec<String> {
-        self.0.lock().effects.clone()
+        self.state.lock().effects.clone()
     }
 
     /// How many of the effects were this method.
     pub(crate) fn count(&self, method: &str) -> usize {
-        let state = self.0.lock();
+        let state = self.state.lock();
         state
             .effects
             .iter()
@@ -113,7 +162,7 @@ impl FaultyDisk {
     }
 
     pub(crate) fn bytes_written(&self) -> u64 {
-        self.0.lock().bytes_written
+        self.state.lock().bytes_written
     }
 
     fn effect<T>(
@@ -123,7 +172,7 @@ impl FaultyDisk {
         real: impl FnOnce() -> io::Result<T>,
         half: impl FnOnce(),
     ) -> io::Result<T> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let name = path
             .and_then(Path::file_name)
             .map_or(String::new(), |name| name.to_string_lossy().into_owned());
@@ -169,48 +218,49 @@ impl FaultyDisk {
 
 impl Disk for FaultyDisk {
     fn create_directory(&self, path: &Path) -> io::Result<()> {
-        let real = || SystemDisk.create_directory(path);
+        let real = || self.inner.create_directory(path);
         self.effect("create_directory", Some(path), real, || ())
     }
 
     fn create_temporary(&self, path: &Path) -> io::Result<File> {
-        let real = || SystemDisk.create_temporary(path);
+        let real = || self.inner.create_temporary(path);
         self.effect("create_temporary", Some(path), real, || ())
     }
 
     fn open_for_append(&self, path: &Path) -> io::Result<File> {
-        let real = || SystemDisk.open_for_append(path);
+        let real = || self.inner.open_for_append(path);
         self.effect("open_for_append", Some(path), real, || ())
     }
 
     fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
-        let half = || SystemDisk.write(file, &bytes[..bytes.len() / 2]).unwrap();
-        self.effect("write", None, || SystemDisk.write(file, bytes), half)?;
-        self.0.lock().bytes_written += bytes.len() as u64;
+        let half = || self.inner.write(file, &bytes[..bytes.len() / 2]).unwrap();
+        self.effect("write", None, || self.inner.write(file, bytes), half)?;
+        self.state.lock().bytes_written += bytes.len() as u64;
         Ok(())
     }
 
     fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
-        let real = || SystemDisk.truncate(file, length);
+        let real = || self.inner.truncate(file, length);
         self.effect("truncate", None, real, || ())
     }
 
-    fn sync_file(&self, _: &File) -> io::Result<()> {
-        self.effect("sync_file", None, || Ok(()), || ())
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        self.effect("sync_file", None, || self.inner.sync_file(file), || ())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let real = || SystemDisk.rename(from, to);
+        let real = || self.inner.rename(from, to);
         self.effect("rename", Some(to), real, || ())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let real = || SystemDisk.remove(path);
+        let real = || self.inner.remove(path);
         self.effect("remove", Some(path), real, || ())
     }
 
-    fn sync_directory(&self, _: &File) -> io::Result<()> {
-        self.effect("sync_directory", None, || Ok(()), || ())
+    fn sync_directory(&self, directory: &File) -> io::Result<()> {
+        let real = || self.inner.sync_directory(directory);
+        self.effect("sync_directory", None, real, || ())
     }
 }
 
@@ -259,6 +309,13 @@ impl Fixture {
         self.outbox.path().join(name)
     }
 
+    /// The length of a file; `None` where it is not there.
+    pub(crate) fn file_length(&self, name: &str) -> Option<u64> {
+        std::fs::metadata(self.file(name))
+            .ok()
+            .map(|file| file.len())
+    }
+
     /// Appends raw bytes to a file, as a torn write or another program would.
     pub(crate) fn append(&self, name: &str, bytes: &[u8]) {
         let file = SystemDisk.open_for_append(&self.file(name)).unwrap();
@@ -279,4 +336,20 @@ pub(crate) fn names(turns: &[outbox::Turn]) -> Vec<String> {
         .iter()
         .map(|turn| format!("{}={}", turn.child, turn.signal))
         .collect()
+}
+
+/// Notes that the test that asks was left out, and why, where `make test` will say so.
+#[track_caller]
+pub(crate) fn left_out(why: &str) {
+    let test = std::panic::Location::caller();
+    let line = format!("{}:{}: {why}\n", test.file(), test.line());
+    eprint!("left out: {line}");
+    if let Some(file) = std::env::var_os("PERFBUDGET_LEFT_OUT").filter(|file| !file.is_empty()) {
+        let mut file = File::options()
+            .create(true)
+            .append(true)
+            .open(file)
+            .unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+    }
 }

@@ -1,0 +1,1 @@
+//! Nothing: what it costs is what it depends on.
