@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Finds the tools that cargo does not bring: a good-enough one on PATH, else the one in
-# target/tools, else a build of it from the registry into target/tools. Only PostgreSQL is
-# installed globally, where it can be. To be sourced, from the workspace's root.
+# target/tools, else a build of it from the registry into target/tools. Only PostgreSQL and
+# Chromium are installed globally, where they can be. To be sourced, from the workspace's root.
 
 # at_least HAVE WANT: whether the version HAVE (three numbers) is WANT or newer.
 at_least() {
@@ -109,5 +109,35 @@ install || { apt-get update -q </dev/null && install; }
 INSTALL
         tail -n 5 "$log" | sed 's/^/  /'
         echo "PostgreSQL could not be installed ($log)"
+    }
+}
+
+# need_chromium: the same for a browser, in which a test looks at reports. Where none can be
+# installed, that test is left out.
+need_chromium() {
+    local name log=target/chromium-installation.log as_root=(env)
+    for name in chromium chromium-browser google-chrome; do
+        if command -v "$name" >/dev/null; then
+            return 0
+        fi
+    done
+    command -v apt-get >/dev/null || return 0
+    if [[ $(id -u) -ne 0 ]]; then
+        sudo -n true 2>/dev/null || return 0
+        as_root=(sudo -n)
+    fi
+    echo "Chromium is not here: installing it (apt-get install chromium)"
+    mkdir -p target
+    "${as_root[@]}" bash -s >"$log" 2>&1 <<'INSTALL' || {
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+install() {
+    # Standard input is this script.
+    apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core </dev/null
+}
+install || { apt-get update -q </dev/null && install; }
+INSTALL
+        tail -n 5 "$log" | sed 's/^/  /'
+        echo "Chromium could not be installed ($log)"
     }
 }

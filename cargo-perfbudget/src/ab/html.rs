@@ -242,8 +242,8 @@ fn section(gate: &GateDecision, repetitions: &[&Repetition]) -> String {
     if !repetitions.is_empty() {
         _ = write!(
             html,
-            "<details><summary>{} processes</summary>\n{}</details>\n",
-            repetitions.len(),
+            "<details><summary>{}</summary>\n{}</details>\n",
+            counted(repetitions.len(), "process", "processes"),
             series::table(repetitions)
         );
     }
@@ -453,6 +453,11 @@ mod tests {
             "<tr class=\"differs\"><th scope=\"row\">dirs</th><td>2</td><td>1</td></tr>",
             "2 dirs, 2 files",
             "a &amp; b",
+            "<summary>24 processes</summary>",
+            "<summary>1 process</summary>",
+            // The axis is that of most, and what is beyond is an arrow.
+            ">+15 %</text>",
+            "<svg x=\"100%\" overflow=\"visible\"><polygon",
             "4 gates: 2 reject, 2 are inconclusive",
             "The candidate: it left no record<pre tabindex=\"0\">  | panicked at &lt;boom&gt;</pre>",
         ] {

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::loads::Load;
-use crate::sides::BUILDS;
+use crate::sides;
 
 /// Who compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -87,30 +87,30 @@ const PLAN: &[(Cell, u32, u32)] = {
     }
     &[
         (cell(Gate, 0, HALF_OF_5, Quiet), 1000, 20),
-        (cell(Gate, 5, HALF_OF_5, Quiet), 200, 10),
-        (cell(Gate, 2, HALF_OF_2, Quiet), 60, 4),
-        (cell(Gate, 0, HALF_OF_2, Quiet), 40, 4),
+        (cell(Gate, 5, HALF_OF_5, Quiet), 80, 10),
+        (cell(Gate, 2, HALF_OF_2, Quiet), 40, 4),
+        (cell(Gate, 0, HALF_OF_2, Quiet), 20, 4),
         (cell(Tango, 0, HALF_OF_5, Quiet), 40, 4),
         (cell(Tango, 5, HALF_OF_5, Quiet), 40, 4),
-        (cell(Tango, 2, HALF_OF_2, Quiet), 40, 4),
-        (cell(Criterion, 0, HALF_OF_5, Quiet), 20, 2),
-        (cell(Criterion, 5, HALF_OF_5, Quiet), 20, 2),
-        (cell(Commands, 0, HALF_OF_5, Quiet), 20, 2),
-        (cell(Commands, 5, HALF_OF_5, Quiet), 20, 2),
+        (cell(Tango, 2, HALF_OF_2, Quiet), 20, 4),
+        (cell(Criterion, 0, HALF_OF_5, Quiet), 12, 2),
+        (cell(Criterion, 5, HALF_OF_5, Quiet), 12, 2),
+        (cell(Commands, 0, HALF_OF_5, Quiet), 12, 2),
+        (cell(Commands, 5, HALF_OF_5, Quiet), 12, 2),
         (cell(Perfgate, 0, HALF_OF_5, Quiet), 40, 4),
         (cell(Perfgate, 5, HALF_OF_5, Quiet), 40, 4),
-        (cell(Gate, 0, HALF_OF_5, OneBusy), 60, 6),
-        (cell(Gate, 5, HALF_OF_5, OneBusy), 100, 6),
+        (cell(Gate, 0, HALF_OF_5, OneBusy), 40, 6),
+        (cell(Gate, 5, HALF_OF_5, OneBusy), 60, 6),
         (cell(Tango, 0, HALF_OF_5, OneBusy), 40, 4),
         (cell(Tango, 5, HALF_OF_5, OneBusy), 40, 4),
-        (cell(Criterion, 0, HALF_OF_5, OneBusy), 20, 2),
-        (cell(Criterion, 5, HALF_OF_5, OneBusy), 20, 2),
-        (cell(Commands, 0, HALF_OF_5, OneBusy), 20, 2),
-        (cell(Commands, 5, HALF_OF_5, OneBusy), 20, 2),
+        (cell(Criterion, 0, HALF_OF_5, OneBusy), 12, 2),
+        (cell(Criterion, 5, HALF_OF_5, OneBusy), 12, 2),
+        (cell(Commands, 0, HALF_OF_5, OneBusy), 12, 2),
+        (cell(Commands, 5, HALF_OF_5, OneBusy), 12, 2),
         (cell(Perfgate, 0, HALF_OF_5, OneBusy), 40, 4),
         (cell(Perfgate, 5, HALF_OF_5, OneBusy), 40, 4),
-        (cell(Commands, 0, HALF_OF_5, TwoBusy), 20, 2),
-        (cell(Commands, 5, HALF_OF_5, TwoBusy), 20, 2),
+        (cell(Commands, 0, HALF_OF_5, TwoBusy), 12, 2),
+        (cell(Commands, 5, HALF_OF_5, TwoBusy), 12, 2),
         (cell(Perfgate, 0, HALF_OF_5, TwoBusy), 40, 4),
         (cell(Perfgate, 5, HALF_OF_5, TwoBusy), 40, 4),
     ]
@@ -140,7 +140,7 @@ pub fn plan(quick: bool) -> Vec<Task> {
                 let build = builds.entry(*cell).or_insert(0);
                 tasks.push(Task {
                     cell: *cell,
-                    build: *build % BUILDS,
+                    build: *build % sides::builds(cell.slower_percent),
                 });
                 *build += 1;
             }
@@ -160,9 +160,10 @@ mod tests {
         for (cell, times, _) in PLAN {
             let of_cell: Vec<_> = tasks.iter().filter(|task| task.cell == *cell).collect();
             assert_eq!(of_cell.len(), *times as usize, "{cell:?}");
-            for build in 0..BUILDS {
+            let builds = sides::builds(cell.slower_percent);
+            for build in 0..builds {
                 let of_build = of_cell.iter().filter(|task| task.build == build).count();
-                assert_eq!(of_build, (*times / BUILDS) as usize, "{cell:?}");
+                assert_eq!(of_build, (*times / builds) as usize, "{cell:?}");
             }
         }
         let quick: u32 = PLAN.iter().map(|(_, _, quick)| quick).sum();

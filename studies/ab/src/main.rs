@@ -44,6 +44,9 @@ enum Command {
         /// Go on with a run that broke off
         #[arg(long)]
         resume: bool,
+        /// Only make and build what is compared, which needs no quiet machine
+        #[arg(long)]
+        prepare: bool,
         /// The compiler, for the report
         #[arg(long, default_value = "")]
         rustc: String,
@@ -84,12 +87,14 @@ fn run(command: Command) -> io::Result<()> {
             template,
             quick,
             resume,
+            prepare,
             rustc,
             date,
         } => {
             let options = Options {
                 quick,
                 resume,
+                prepare,
                 rustc,
                 date,
                 results,

@@ -152,6 +152,7 @@ fn document(results: &Results, name: &str) -> String {
         .and_then(|()| goals(&mut text, results))
         .and_then(|()| how(&mut text))
         .and_then(|()| side_by_side(&mut text, results, name))
+        .and_then(|()| by_steadiness(&mut text, results))
         .and_then(|()| by_build(&mut text, results))
         .and_then(|()| takes(&mut text, results));
     text
@@ -216,8 +217,9 @@ fn goals(text: &mut String, results: &Results) -> fmt::Result {
             .collect();
         quantile(&all, share)
     };
-    let within = |cell: Cell, limit: f64| {
-        let all = of(cell);
+    let within = |cell: Cell, limit: f64, only_steady: bool| {
+        let mut all = of(cell);
+        all.retain(|one| !only_steady || is_steady(one));
         let is_found = |one: &&&Compared| {
             one.said == Said::Slower && one.measuring_seconds.is_some_and(|s| s <= limit)
         };
@@ -317,13 +319,15 @@ fn how(text: &mut String) -> fmt::Result {
          blocks, looks when it planned to, and decides. What it decided is read from its \
          `decision.json`; *measuring* is the time from its line `measuring …` to its line `the report \
          is …`. Error rates are of whole runs of the tool, however often it looked.\n\n\
-         The code sorts pages of numbers, {} of them in half a millisecond; slower code has more \
+         The code sorts pages of numbers, {} of them in a third of a millisecond; slower code has more \
          pages, 1 % of them for 1 % of the time ([its source](../studies/ab/sides/subject/src/lib.rs)). \
-         The baseline is built in one directory, each candidate in {} others in turn: paths are a part \
-         of what the compiler makes symbols of, so a build has a layout of its own, as two revisions \
-         have. *Same code* is the same source in another directory, not the same file twice.\n\n\
-         - **compare, a gate**: `--max-repetitions {}` for the 2 %, all else by default.\n\
-         - **compare, commands**: the work 60 times in a process; `--max-repetitions {}`.\n\
+         *Same code* is the same source, not the same file twice: there are {} builds of it beside the \
+         baseline's, which take turns, each under another version number, so that symbols have other \
+         names and a program another layout, as two revisions have.\n\n\
+         - **compare, a gate**: all by default, but for `--max-repetitions {}` for the 2 % and \
+         `--max-repetitions {one_look}` for the same code on the quiet machine, of which there are \
+         many: one look, which has all of the level.\n\
+         - **compare, commands**: the work 130 times in a process; `--max-repetitions {one_look}`.\n\
          - **tango-bench 0.9.0**: `compare -t {}`, the noise threshold as above. Baseline and candidate \
          are copies of one file here, which read the amount of work in their names: they have the same \
          layout.\n\
@@ -334,13 +338,13 @@ fn how(text: &mut String) -> fmt::Result {
          criterion, tango-bench and perfgate do not tell *no difference* from *not known*; they are \
          counted under the former. All kinds of comparisons take turns in twenty rounds.\n",
         subject::PAGES,
-        crate::sides::BUILDS,
+        crate::sides::builds(0),
         ways::REPETITIONS_FOR_2,
-        ways::REPETITIONS_OF_COMMANDS,
         ways::TANGO_SECONDS,
         ways::CRITERION_WARM_UP,
         ways::CRITERION_MEASUREMENT,
         ways::PERFGATE_PAIRS,
+        one_look = ways::REPETITIONS_OF_ONE_LOOK,
     )
 }
 
@@ -443,17 +447,59 @@ pub(crate) fn percents(results: &Results, cell: Cell) -> Vec<f64> {
     all.iter().filter_map(|one| one.percent).collect()
 }
 
+/// Beyond which a machine is not steady enough for a change of 5 %: for the table only.
+const STEADY_CV_PERCENT: f64 = 5.0;
+
+/// Whether the processes of both sides were nearly alike.
+fn is_steady(one: &Compared) -> bool {
+    one.cv_percent.is_some_and(|cv| cv <= STEADY_CV_PERCENT)
+}
+
+fn by_steadiness(text: &mut String, results: &Results) -> fmt::Result {
+    writeln!(
+        text,
+        "## How steady the machine was\n\n\
+         A virtual machine with nothing else to do is not yet a quiet one: another one on the same \
+         core makes code a third slower for milliseconds or for minutes, and no book of this kernel \
+         tells of it. What a comparison sees of it is how its own processes vary (*max CV*, of the \
+         side with more). Comparisons of a gate, by that:\n\n\
+         | beside | slower by | max CV | comparisons | slower | no difference | not known | faster |\n\
+         |---|---|---|---|---|---|---|---|"
+    )?;
+    for load in Load::ALL {
+        for slower in [0, 2, 5] {
+            let all = results.all(|c| c == cell(Way::Gate, slower, load));
+            for (name, steady) in [("≤ 5 %", true), ("> 5 %", false)] {
+                let tally = Tally::of(all.iter().copied().filter(|one| is_steady(one) == steady));
+                if tally.n > 0 {
+                    writeln!(
+                        text,
+                        "| {} | {slower} % | {name} | {} | {} | {} | {} | {} |",
+                        load.title(),
+                        tally.n,
+                        tally.slower,
+                        tally.no_difference,
+                        tally.unknown,
+                        tally.faster
+                    )?;
+                }
+            }
+        }
+    }
+    writeln!(text)
+}
+
 fn by_build(text: &mut String, results: &Results) -> fmt::Result {
     writeln!(
         text,
         "## The layouts\n\n\
-         The same code in other directories is another program: the medians of the estimates, by the \
+         The same code under another version number is another program: the medians of the estimates, by the \
          candidate's build. What they differ by is no noise of the moment; no number of repetitions \
          takes it out, and a threshold below it is not to be had.\n\n\
          | build | same code | comparisons | called changed |\n|---|---|---|---|"
     )?;
     let same = results.all(|c| c == cell(Way::Gate, 0, Load::Quiet));
-    for build in 0..crate::sides::BUILDS {
+    for build in 0..crate::sides::builds(0) {
         let of_build: Vec<&Compared> = same
             .iter()
             .filter(|one| one.build == build)
@@ -481,7 +527,7 @@ fn takes(text: &mut String, results: &Results) -> fmt::Result {
     writeln!(
         text,
         "## What a comparison costs\n\n\
-         Of one gate of half a millisecond, the same code, quiet: {:.2} s of measuring (median; {:.2} s \
+         Of one gate of a third of a millisecond, the same code, quiet: {:.2} s of measuring (median; {:.2} s \
          in 95 of 100), {:.2} s with Cargo finding that nothing is to be built and the tests being \
          listed and run once.\n\n\
          ## What this does not show\n\n\
@@ -496,14 +542,14 @@ fn takes(text: &mut String, results: &Results) -> fmt::Result {
 
 fn csv(results: &Results) -> String {
     let mut text =
-        "tool,slower_percent,threshold_percent,beside,build,said,estimate_percent,seconds,\
-         measuring_seconds\n"
+        "tool,slower_percent,threshold_percent,beside,build,said,estimate_percent,max_cv_percent,\
+         seconds,measuring_seconds\n"
             .to_owned();
     let number = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.3}"));
     for one in &results.compared {
         _ = writeln!(
             text,
-            "{},{},{},{},{},{:?},{},{:.3},{}",
+            "{},{},{},{},{},{:?},{},{},{:.3},{}",
             one.cell.way.title().replace(',', ""),
             one.cell.slower_percent,
             one.cell.threshold_percent(),
@@ -511,6 +557,7 @@ fn csv(results: &Results) -> String {
             one.build,
             one.said,
             number(one.percent),
+            number(one.cv_percent),
             one.seconds,
             number(one.measuring_seconds)
         );
@@ -529,6 +576,7 @@ mod tests {
             build: task.build,
             said: said(task.cell),
             percent: Some(task.cell.slower_percent as f64),
+            cv_percent: Some(3.0),
             word: String::new(),
             seconds: 1.5,
             measuring_seconds: Some(1.0),
@@ -561,7 +609,7 @@ mod tests {
             _ => Said::Slower,
         });
         let text = document(&right, "ab-study");
-        assert_eq!(text.matches("| reached |").count(), 7, "{text}");
+        assert_eq!(text.matches("| reached |").count(), 9, "{text}");
         assert!(!text.contains("MISSED"), "{text}");
         assert!(
             text.contains("not quiet") && text.contains("A quick run"),
@@ -580,7 +628,7 @@ mod tests {
         });
         let text = document(&wrong, "ab-study");
         // That the same code is not called faster is all that is right.
-        assert_eq!(text.matches("| MISSED |").count(), 6, "{text}");
+        assert_eq!(text.matches("| MISSED |").count(), 8, "{text}");
         assert!(row(&text, "| slower code called faster").contains("MISSED"));
     }
 
@@ -607,6 +655,6 @@ mod tests {
         let text = csv(&results);
         assert_eq!(text.lines().count(), results.compared.len() + 1);
         let columns = |line: &str| line.split(',').count();
-        assert!(text.lines().all(|line| columns(line) == 9), "{text}");
+        assert!(text.lines().all(|line| columns(line) == 10), "{text}");
     }
 }

@@ -36,6 +36,9 @@ pub struct Compared {
     pub said: Said,
     /// The tool's estimate of the change, where it has one.
     pub percent: Option<f64>,
+    /// How much the processes of a side varied, where the tool says it: the sample deviation over
+    /// the mean, of the side with more.
+    pub cv_percent: Option<f64>,
     /// The tool's own word: a status, a line that it printed.
     pub word: String,
     /// What it took in all.
@@ -185,6 +188,7 @@ mod tests {
             build: 3,
             said: Said::NoDifference,
             percent: Some(percent),
+            cv_percent: Some(1.5),
             word: "neutral".into(),
             seconds: 1.5,
             measuring_seconds: None,

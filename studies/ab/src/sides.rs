@@ -10,8 +10,15 @@ use subject::PAGES;
 
 use crate::amounts;
 
-/// Directories that the same candidate is built in, each giving it a layout of its own.
-pub const BUILDS: u32 = 5;
+/// How many builds there are of a candidate that is slower by so much, each with a layout of its own.
+#[must_use]
+pub const fn builds(slower_percent: u64) -> u32 {
+    match slower_percent {
+        0 => 4,
+        5 => 2,
+        _ => 1,
+    }
+}
 
 /// The file in which a side differs.
 const PAGES_FILE: &str = "src/pages.rs";
@@ -74,7 +81,7 @@ impl Places {
     pub fn prepare(&self, template: &Path, slower: &[u64]) -> io::Result<()> {
         let mut sides = vec![(0, self.baseline())];
         for percent in slower {
-            for build in 0..BUILDS {
+            for build in 0..builds(*percent) {
                 sides.push((*percent, self.candidate(*percent, build)));
             }
         }

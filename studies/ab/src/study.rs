@@ -19,6 +19,8 @@ pub struct Options {
     pub quick: bool,
     /// Goes on with what is there.
     pub resume: bool,
+    /// Only makes and builds what is compared, which needs no quiet machine.
+    pub prepare: bool,
     /// For the report.
     pub rustc: String,
     /// For the report: UTC.
@@ -36,6 +38,10 @@ const SLOWER: [u64; 3] = [0, 2, 5];
 /// When a comparison fails, which ends the study, or a file can't be written.
 pub fn run(options: &Options, places: &Places, template: &Path) -> io::Result<()> {
     places.prepare(template, &SLOWER)?;
+    let all = cells::plan(options.quick);
+    if options.prepare {
+        return build_all(&all, places);
+    }
     if let Some(parent) = options.results.parent() {
         fs::create_dir_all(parent)?;
     }

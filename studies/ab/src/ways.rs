@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::cells::{Cell, HALF_OF_2, Task, Way};
+use crate::loads::Load;
 use crate::results::{Compared, Said};
 use crate::sides::Places;
 
@@ -21,13 +22,15 @@ pub(crate) const CRITERION_WARM_UP: &str = "1";
 pub(crate) const CRITERION_MEASUREMENT: &str = "1";
 /// Processes of each side at most, for a change of 2 %: the default is too few for that.
 pub(crate) const REPETITIONS_FOR_2: &str = "192";
-/// And for commands, which take longer than a gate.
-pub(crate) const REPETITIONS_OF_COMMANDS: &str = "24";
+/// For commands, which take longer than a gate, and for most comparisons of the same code, of which
+/// there are many: one look.
+pub(crate) const REPETITIONS_OF_ONE_LOOK: &str = "24";
 
 /// What a tool came to.
 struct Outcome {
     said: Said,
     percent: Option<f64>,
+    cv_percent: Option<f64>,
     word: String,
     measuring_seconds: Option<f64>,
 }
@@ -50,6 +53,7 @@ pub(crate) fn compare(task: Task, places: &Places) -> io::Result<Compared> {
         build,
         said: outcome.said,
         percent: outcome.percent,
+        cv_percent: outcome.cv_percent,
         word: outcome.word,
         seconds: begun.elapsed().as_secs_f64(),
         measuring_seconds: outcome.measuring_seconds,
@@ -102,6 +106,8 @@ fn by_compare(Task { cell, build }: Task, places: &Places) -> io::Result<Outcome
             .arg(places.candidate(cell.slower_percent, build));
         if cell.threshold_permille == HALF_OF_2 {
             command.args(["--max-repetitions", REPETITIONS_FOR_2]);
+        } else if cell.slower_percent == 0 && cell.load == Load::Quiet {
+            command.args(["--max-repetitions", REPETITIONS_OF_ONE_LOOK]);
         }
     } else {
         command
@@ -110,7 +116,7 @@ fn by_compare(Task { cell, build }: Task, places: &Places) -> io::Result<Outcome
         command
             .arg("--candidate-cmd")
             .arg(places.program("by-command", cell.slower_percent));
-        command.args(["--max-repetitions", REPETITIONS_OF_COMMANDS]);
+        command.args(["--max-repetitions", REPETITIONS_OF_ONE_LOOK]);
     }
     command.arg("--policy").arg(&policy).arg("--out").arg(&out);
     command
@@ -148,6 +154,7 @@ fn by_compare(Task { cell, build }: Task, places: &Places) -> io::Result<Outcome
     Ok(Outcome {
         said,
         percent,
+        cv_percent: decision["gates"][0]["max_cv_percent"].as_f64(),
         word,
         measuring_seconds: seconds,
     })
@@ -195,6 +202,7 @@ fn by_tango(cell: Cell, places: &Places) -> io::Result<Outcome> {
     Ok(Outcome {
         said,
         percent: Some(percent),
+        cv_percent: None,
         word: text.trim().to_owned(),
         measuring_seconds: None,
     })
@@ -237,6 +245,7 @@ fn by_criterion(cell: Cell, places: &Places) -> io::Result<Outcome> {
     Ok(Outcome {
         said,
         percent: change.map(|share| share * 100.0),
+        cv_percent: None,
         word: word.to_owned(),
         measuring_seconds: None,
     })
@@ -275,6 +284,7 @@ fn by_perfgate(cell: Cell, places: &Places) -> io::Result<Outcome> {
     Ok(Outcome {
         said,
         percent: Some(percent),
+        cv_percent: None,
         word: receipt["stats"]["wall_diff_ms"]["significance"].to_string(),
         measuring_seconds: None,
     })

@@ -26,8 +26,8 @@ fn end(decision: &Decision, policy: &Policy) -> f64 {
         .filter(|reach| reach.is_finite())
         .collect();
     reaches.sort_by(f64::total_cmp);
-    // One gate that changed by a multiple must not press all others together.
-    let most = reaches.get((reaches.len() * 9 / 10).min(reaches.len().saturating_sub(1)));
+    // A gate that changed by a multiple must not press all others together.
+    let most = reaches.get(reaches.len().saturating_sub(1) * 3 / 4);
     let roles = decision.gates.iter().map(|gate| gate.role);
     let band = roles
         .map(|role| policy.threshold_percent(role))
