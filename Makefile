@@ -2,7 +2,7 @@
 # scripts/tools.sh): rustup's toolchain, a C compiler and make are enough to start.
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-perf bench bench-docs noise-study ab-study queue-study engines logger-study lint docs clean-records
+.PHONY: help test test-perf bench bench-docs noise-study ab-study queue-study engines logger-study platforms lint docs clean-records
 .PHONY: publishable api-listings compile-cost fuzz fuzz-smoke outbox-stress miri thread-sanitizer
 # A gate is measured alone on the machine, also under `make -j`.
 .NOTPARALLEL:
@@ -36,6 +36,9 @@ engines: ## what a commit costs in syncs, by storage engine, to docs/engines.md
 
 logger-study: ## what a logged turn costs, on this disk, to docs/logger-study.md (ROUNDS=7)
 	@scripts/logger-study
+
+platforms: ## other linkers, profiles, targets and allocators, to docs/platforms.md (PART=linkage for one)
+	@scripts/platforms --write
 
 lint: ## formatting, clippy with warnings denied, workflow files against GitHub's schema
 	@scripts/lint

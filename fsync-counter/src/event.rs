@@ -13,6 +13,12 @@ pub enum Operation {
     Fsync,
     /// `fdatasync`: data, and the metadata that reading it back needs.
     Fdatasync,
+    /// `fcntl` with `F_FULLFSYNC`, on macOS: as `Fsync`, and the drive writes its cache out, which
+    /// `fsync` does not ask for there.
+    FullFsync,
+    /// `fcntl` with `F_BARRIERFSYNC`, on macOS: as `Fsync`, and the drive keeps the order of what is
+    /// written before and after.
+    BarrierFsync,
     /// `msync` with `MS_SYNC`: a mapped range.
     Msync,
     /// `msync` without `MS_SYNC`: on Linux this does nothing. Weak.
@@ -42,6 +48,8 @@ impl Operation {
         match self {
             Self::Fsync => "fsync",
             Self::Fdatasync => "fdatasync",
+            Self::FullFsync => "fcntl(F_FULLFSYNC)",
+            Self::BarrierFsync => "fcntl(F_BARRIERFSYNC)",
             Self::Msync => "msync",
             Self::MsyncAsync => "msync(async)",
             Self::SyncFileRange => "sync_file_range",
@@ -59,9 +67,11 @@ impl Operation {
         !matches!(self, Self::Rename | Self::Unlink)
     }
 
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Fsync,
         Self::Fdatasync,
+        Self::FullFsync,
+        Self::BarrierFsync,
         Self::Msync,
         Self::MsyncAsync,
         Self::SyncFileRange,

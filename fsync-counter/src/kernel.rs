@@ -9,14 +9,14 @@
 mod scope;
 mod unavailable;
 
-#[cfg(supported)]
+#[cfg(linux_hook)]
 mod linux;
-#[cfg(supported)]
+#[cfg(linux_hook)]
 use linux::{try_filter, watch};
 
-#[cfg(not(supported))]
+#[cfg(not(linux_hook))]
 mod other;
-#[cfg(not(supported))]
+#[cfg(not(linux_hook))]
 use other::{try_filter, watch};
 
 pub(crate) mod origin;

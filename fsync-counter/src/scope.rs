@@ -108,13 +108,14 @@ impl Scope {
     ///
     /// # Panics
     /// When the hook is not linked or the platform has none (see
-    /// [`check_linkage`](crate::check_linkage)), and when the path of [`under`](Scope::under)
-    /// can't be resolved.
+    /// [`check_linkage`](crate::check_linkage)), when the path of [`under`](Scope::under) can't be
+    /// resolved, and when the scope is to [note entries](Scope::with_entries) where the platform's
+    /// hook does not see them.
     #[track_caller]
     pub fn observe<T>(&self, f: impl FnOnce() -> T) -> Observed<T> {
-        let counter = FsyncCounter::open(&self.reach);
+        let mut counter = FsyncCounter::open(&self.reach);
         if self.notes_entries {
-            counter.0.watch().note_entries();
+            counter = counter.with_entries();
         }
         let value = f();
         Observed {
@@ -220,7 +221,16 @@ impl FsyncCounter {
 
     /// The same counter, which from now on also notes renames and removals of names among its
     /// [events](FsyncCounter::events). See [`Scope::with_entries`].
+    ///
+    /// # Panics
+    /// Where the platform's hook does not see them (macOS, FreeBSD): a list without them would be
+    /// read as that there were none.
+    #[track_caller]
     pub fn with_entries(self) -> Self {
+        assert!(
+            crate::hook::notes_entries(),
+            "renames and removals can't be noted here: the hook sees them on Linux only"
+        );
         self.0.watch().note_entries();
         self
     }

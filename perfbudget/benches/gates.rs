@@ -1,26 +1,12 @@
-//! What a walltime gate costs, what its readings of the kernel's books cost, and what the allocator
-//! does inside its clock.
+//! What a walltime gate costs, and what its readings of the kernel's books cost.
 //!
 //! `cargo bench -p perfbudget --profile perf --bench gates -- [--check]`
 //!
-//! The allocator's part: an operation is sampled eleven times in the four ways below, each in a
-//! process of its own, because glibc's thresholds can't be put back. The page faults of the thread
-//! inside the clock tell what was given back before: memory that stays costs none when it is
-//! touched again.
-//!
-//! - *as it comes*: a warm-up and eleven runs, nothing else;
-//! - *given back*: `malloc_trim` before each run, the translation of "collect garbage before each
-//!   timed run" into an allocator's terms;
-//! - *perfbudget*: the warm measurement of this crate;
-//! - *steady state*: as it comes, after two thousand runs.
-//!
 //! `--check` makes a missed goal the exit code 1.
 
-use std::collections::VecDeque;
 use std::hint::black_box;
-use std::mem::MaybeUninit;
 use std::os::unix::fs::FileExt;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use perfbudget::record::Nanoseconds;
@@ -28,19 +14,11 @@ use perfbudget::{
     Budget, Gate, Verdict, trimmed_mean, trimmed_mean_warm, trimmed_mean_warm_with_setup,
 };
 
-const PROCESSES: usize = 9;
+const GATES_OF_1_MS: usize = 9;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [flag, operation, way] = &arguments[..]
-        && flag == "--sample"
-    {
-        sample(operation, way);
-        return ExitCode::SUCCESS;
-    }
-
-    let gate = median((0..PROCESSES).map(|_| one_ms_gate()).collect());
-    println!("medians of {PROCESSES}\n");
+    let gate = median((0..GATES_OF_1_MS).map(|_| one_ms_gate()).collect());
+    println!("medians of {GATES_OF_1_MS}\n");
     println!("| a Tier 1 gate | measured | goal | |");
     println!("|---|---|---|---|");
     let mut missed = gate >= Duration::from_millis(40);
@@ -52,35 +30,7 @@ fn main() -> ExitCode {
 
     missed |= print_readings();
 
-    println!("medians of {PROCESSES} processes\n");
-    println!("| operation | way | page faults a sample | time | CV |");
-    println!("|---|---|---|---|---|");
-    for (operation, _) in OPERATIONS {
-        let mut steady = 0.0;
-        for way in ["steady state", "as it comes", "given back", "perfbudget"] {
-            let samples: Vec<Sample> = (0..PROCESSES).map(|_| child(operation, way)).collect();
-            let of = |figure: fn(&Sample) -> f64| median_f64(samples.iter().map(figure).collect());
-            let faults = of(|s| s.faults);
-            let mut note = "";
-            if way == "steady state" {
-                steady = faults;
-            } else if way == "perfbudget" && faults > steady {
-                note = " MISSED: more than in the steady state";
-                missed = true;
-            }
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a time in nanoseconds"
-            )]
-            let time = Nanoseconds(of(|s| s.nanoseconds) as u64);
-            println!(
-                "| {operation} | {way} | {faults:.1}{note} | {time} | {:.1} % |",
-                of(|s| s.cv_percent)
-            );
-        }
-    }
-    if missed && arguments.iter().any(|argument| argument == "--check") {
+    if missed && std::env::args().any(|argument| argument == "--check") {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
@@ -94,11 +44,6 @@ fn nanoseconds(duration: Duration) -> u64 {
 fn median(mut durations: Vec<Duration>) -> Duration {
     durations.sort_unstable();
     durations[durations.len() / 2]
-}
-
-fn median_f64(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn one_ms_gate() -> Duration {
@@ -213,108 +158,4 @@ fn around_a_round() -> Duration {
 
 fn quiet_gate() -> Gate {
     Gate::new("bench/readings", Budget::warm(Duration::from_millis(1)))
-}
-
-type Operation = fn() -> usize;
-
-const OPERATIONS: [(&str, Operation); 3] = [
-    ("a Vec that grows to 4 MiB", || {
-        let mut numbers = Vec::new();
-        for number in 0..512 * 1024_u64 {
-            numbers.push(black_box(number));
-        }
-        numbers.len()
-    }),
-    ("20,000 boxes, freed in another order", || {
-        let mut boxes: VecDeque<Box<[u64; 8]>> = (0..20_000).map(|n| Box::new([n; 8])).collect();
-        let mut sum = 0;
-        while let Some(first) = boxes.pop_front() {
-            sum += black_box(first)[0];
-            sum += boxes.pop_back().map_or(0, |last| last[7]);
-        }
-        usize::try_from(sum).unwrap_or(0)
-    }),
-    ("8 buffers of 1 MiB, touched", || {
-        let buffers: Vec<Vec<u8>> = (0..8_u8).map(|n| vec![n + 1; 1024 * 1024]).collect();
-        black_box(&buffers).iter().map(Vec::len).sum()
-    }),
-];
-
-#[derive(Debug)]
-struct Sample {
-    faults: f64,
-    nanoseconds: f64,
-    cv_percent: f64,
-}
-
-fn child(operation: &str, way: &str) -> Sample {
-    let program = std::env::current_exe().expect("this program");
-    let output = Command::new(program)
-        .args(["--sample", operation, way])
-        .output()
-        .expect("this program starts");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let mut numbers = text
-        .split_whitespace()
-        .map(|n| n.parse().expect("a number"));
-    let mut next = || numbers.next().expect("three numbers");
-    Sample {
-        faults: next(),
-        nanoseconds: next(),
-        cv_percent: next(),
-    }
-}
-
-/// In the child: prints page faults a sample, nanoseconds and CV.
-fn sample(name: &str, way: &str) {
-    let (_, operation) = OPERATIONS
-        .into_iter()
-        .find(|(candidate, _)| *candidate == name)
-        .expect("an operation");
-    let mut faults = VecDeque::new();
-    let counted = || {
-        let before = page_faults();
-        let result = black_box(operation)();
-        faults.push_back(page_faults() - before);
-        result
-    };
-    let measured = match way {
-        "perfbudget" => trimmed_mean_warm(counted),
-        "given back" => perfbudget::trimmed_mean_with_setup(
-            || {
-                // SAFETY: gives free memory back under the allocator's own locks.
-                unsafe { libc::malloc_trim(0) };
-            },
-            {
-                let mut counted = counted;
-                move |()| counted()
-            },
-        ),
-        _ => {
-            let runs = if way == "steady state" { 2_000 } else { 0 };
-            for _ in 0..runs {
-                black_box(operation)();
-            }
-            trimmed_mean(counted)
-        }
-    };
-    faults.pop_front(); // the warm-up
-    let mut faults: Vec<i64> = faults.into();
-    faults.sort_unstable();
-    println!(
-        "{} {} {}",
-        faults[faults.len() / 2],
-        nanoseconds(measured.mean()),
-        measured.cv_percent()
-    );
-}
-
-/// Page faults of this thread so far that needed no disk.
-fn page_faults() -> i64 {
-    let mut usage = MaybeUninit::<libc::rusage>::uninit();
-    // SAFETY: writes one `rusage` to a place of that size.
-    let answer = unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
-    assert_eq!(answer, 0);
-    // SAFETY: the call succeeded, so that all of it is written.
-    unsafe { usage.assume_init() }.ru_minflt
 }

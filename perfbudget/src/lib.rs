@@ -39,10 +39,12 @@
 //!
 //! None is on by default.
 //!
-//! | feature | counts | needs |
+//! | feature | what for | needs |
 //! |---|---|---|
-//! | `allocations` | what code asks of the allocator: `AllocationScope`, behind the global allocator `CountingAllocator` | nothing more |
-//! | `sqlite` | commits, rollbacks, rows and statements of a connection: `SqliteCounter` | rusqlite 0.41, Rust 1.89 |
+//! | `allocations` | counts what code asks of the allocator: `AllocationScope`, behind the global allocator `CountingAllocator` | nothing more |
+//! | `sqlite` | counts commits, rollbacks, rows and statements of a connection: `SqliteCounter` | rusqlite 0.41, Rust 1.89 |
+//! | `jemalloc` | warm measurements where tikv-jemallocator 0.7 is the global allocator ([`allocator`]) | what it needs |
+//! | `mimalloc` | the same for mimalloc 0.1 | what it needs |
 //!
 //! # Environment
 //!
@@ -57,7 +59,7 @@
 //!
 //! The first warm measurement raises two thresholds of glibc's malloc for the life of the process,
 //! so that it gives no memory back inside the clock, and each round begins with one
-//! `malloc_trim`. A walltime gate holds a lock on `perfbudget.lock` in the directory for temporary
+//! `malloc_trim`. What it changes of jemalloc or mimalloc it puts back ([`allocator`]). A walltime gate holds a lock on `perfbudget.lock` in the directory for temporary
 //! files while it measures, so that the gates of a machine take turns, and on Linux keeps some
 //! files of `/proc` open. Nothing else: no thread, no signal handler, and a global allocator only
 //! where a test binary declares `CountingAllocator` as its own.
@@ -73,7 +75,7 @@
 mod accounting;
 #[cfg(feature = "allocations")]
 mod allocations;
-mod allocator;
+pub mod allocator;
 mod auto;
 mod bounds;
 mod budget;

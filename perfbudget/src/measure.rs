@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use crate::accounting::{Accounting, RoundReadings};
-use crate::allocator::{self, Discipline};
+use crate::allocator::{self, Discipline, InForce};
 use crate::record::{SampleTimes, nanoseconds};
 use crate::statistics;
 
@@ -180,9 +180,8 @@ fn samples<I, T>(
     op: &mut impl FnMut(&mut I) -> T,
 ) -> (Measurement, [SampleTimes; SAMPLES]) {
     let mut sampler = Sampler::new(batch);
-    if let Some(discipline) = discipline {
-        discipline.purge();
-    }
+    let discipline = discipline.map(InForce::begin);
+    let discipline = discipline.as_ref();
     sampler.sample(discipline, accounting.as_deref_mut(), setup, op);
     let times: [(Duration, SampleTimes); SAMPLES] =
         std::array::from_fn(|_| sampler.sample(discipline, accounting.as_deref_mut(), setup, op));
@@ -211,7 +210,7 @@ impl<I, T> Sampler<I, T> {
 
     fn sample(
         &mut self,
-        discipline: Option<&dyn Discipline>,
+        discipline: Option<&InForce<'_>>,
         accounting: Option<&mut Accounting>,
         setup: &mut impl FnMut() -> I,
         op: &mut impl FnMut(&mut I) -> T,
@@ -296,8 +295,7 @@ mod tests {
     }
 
     /// Notes what it is asked.
-    #[derive(Default)]
-    struct Noting(std::sync::Mutex<Vec<&'static str>>);
+    struct Noting(std::sync::Mutex<Vec<&'static str>>, &'static str);
 
     impl Noting {
         fn note(&self, what: &'static str) {
@@ -307,29 +305,45 @@ mod tests {
 
     impl Discipline for Noting {
         fn name(&self) -> &'static str {
-            "noting"
+            self.1
         }
 
-        fn purge(&self) {
-            self.note("purge");
+        fn begin(&self) {
+            self.note("begin");
         }
 
         fn settle(&self) {
             self.note("settle");
         }
+
+        fn end(&self) {
+            self.note("end");
+        }
     }
 
     #[test]
-    fn the_allocator_is_purged_once_and_settled_between_setup_and_operation() {
-        let noting = Noting::default();
+    fn the_discipline_begins_once_settles_between_setup_and_operation_and_ends() {
+        let noting = Noting(std::sync::Mutex::default(), "in a round");
         round(Some(&noting), 2, &mut || noting.note("setup"), &mut |()| {
             noting.note("op")
         });
-        let mut expected = vec!["purge"];
+        let mut expected = vec!["begin"];
         for _ in 0..12 {
             expected.extend(["setup", "setup", "settle", "op", "op"]);
         }
+        expected.push("end");
         assert_eq!(*noting.0.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn the_discipline_ends_when_the_operation_panics() {
+        let noting = Noting(std::sync::Mutex::default(), "in a panic");
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            round(Some(&noting), 1, &mut || (), &mut |()| panic!("no"))
+        }));
+        assert!(ended.is_err());
+        let noted = noting.0.lock().unwrap();
+        assert_eq!(noted.last(), Some(&"end"), "{noted:?}");
     }
 
     #[test]

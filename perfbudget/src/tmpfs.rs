@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn without_memory_fixtures_are_elsewhere_and_said_to_be() {
-        let here = env::temp_dir();
+        let here = PathBuf::from("/srv/fixtures");
         let shared_memory = PathBuf::from("/dev/shm");
         let choose = |mounts: &str| Home::choose([shared_memory.clone(), here.clone()], mounts);
         let home = choose("/dev/vda / ext4 rw 0 0\n");

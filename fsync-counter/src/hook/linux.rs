@@ -7,10 +7,8 @@
 //! search. They note the call and forward it by a raw system call: there is no `dlsym`, which
 //! finds nothing in a static binary.
 //!
-//! A hook runs on any thread, at any time: also in a signal handler, while a thread is being torn
-//! down, and between `fork` and `exec`. So it takes no lock and allocates nothing; its
-//! thread-local state is constant-initialised and has no destructor; and it leaves `errno` as it
-//! found it unless the call fails.
+//! A hook runs on any thread, at any time (see `interception`). So it takes no lock and allocates
+//! nothing, and it leaves `errno` as it found it unless the call fails.
 //!
 //! What the C library's functions do and these don't: being points of thread cancellation.
 
@@ -23,81 +21,30 @@ pub(crate) mod place;
 pub(crate) mod raw;
 pub(crate) mod threads;
 
-use std::cell::Cell;
-use std::ffi::OsString;
 use std::fs::File;
 use std::hint::black_box;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use libc::{c_int, c_long, c_uint, c_void, off64_t, size_t};
 
-use crate::action::{Action, Due};
-use crate::event::{Operation, Outcome};
+use super::interception::{
+    self, Proving, RawResult, next_sequence, note_and_forward, this_thread, value, witness,
+    witnessed,
+};
+use crate::event::Operation;
 use crate::linkage::HookError;
-use crate::registry;
-use crate::watch::{Noted, Sighting};
+use crate::watch::Sighting;
 use place::Placement;
-use raw::RawResult;
+pub(super) use raw::{errno, set_errno, wait};
 
-/// How many guards stub the whole process.
-static PROCESS_STUBS: AtomicU32 = AtomicU32::new(0);
-/// The sequence of the latest event that any watch saw.
-static SEQUENCE: AtomicU64 = AtomicU64::new(0);
-/// The key of the latest thread that asked for one.
-static THREAD_KEYS: AtomicU64 = AtomicU64::new(0);
-
-thread_local! {
-    /// Sync calls of this thread, whether anybody watches or not.
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-    /// How many guards stub this thread; the highest bit is set while it proves the linkage.
-    static DIVERTED: Cell<u32> = const { Cell::new(0) };
-    /// Calls that reached the hook while this thread proved the linkage.
-    static WITNESSED: Cell<u32> = const { Cell::new(0) };
-    /// This thread's key, 0 before it has one.
-    static KEY: Cell<u64> = const { Cell::new(0) };
-}
-
-const PROVING: u32 = 1 << 31;
-
-pub(crate) fn this_thread() -> u64 {
-    KEY.with(|key| {
-        if key.get() == 0 {
-            key.set(THREAD_KEYS.fetch_add(1, Ordering::Relaxed) + 1);
-        }
-        key.get()
-    })
+/// Renames and removals are noted: see `entries`.
+pub(crate) fn notes_entries() -> bool {
+    true
 }
 
 /// Makes ready what watched syncs are cheaper with, before a scope opens: a hook can't.
 pub(crate) fn prepare() {
     descriptors::open_folder();
     ids::remember_until_fork();
-}
-
-pub(crate) fn calls_on_this_thread() -> u64 {
-    CALLS.get()
-}
-
-pub(crate) fn stub_process() {
-    PROCESS_STUBS.fetch_add(1, Ordering::SeqCst);
-}
-
-pub(crate) fn unstub_process() {
-    PROCESS_STUBS.fetch_sub(1, Ordering::SeqCst);
-}
-
-pub(crate) fn stub_thread() {
-    DIVERTED.set(DIVERTED.get() + 1);
-}
-
-pub(crate) fn unstub_thread() {
-    DIVERTED.set(DIVERTED.get() - 1);
-}
-
-pub(crate) fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
-    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// One intercepted call: what it is and what forwards it.
@@ -155,32 +102,13 @@ pub(crate) fn operation_of_msync(flags: c_int) -> Operation {
     }
 }
 
-/// Whether this thread is proving the linkage, so that the call is to have no effect.
-#[inline]
-fn witness() -> bool {
-    let is_proving = DIVERTED.get() & PROVING != 0;
-    if is_proving {
-        WITNESSED.set(WITNESSED.get() + 1);
-    }
-    is_proving
-}
-
 /// The way of every intercepted sync.
 #[inline]
 fn intercept(call: Call) -> c_int {
-    if witness() {
-        return 0;
-    }
-    let diverted = DIVERTED.get();
-    CALLS.set(CALLS.get() + 1);
-    let result = if registry::any_open() {
-        watched(call, diverted != 0)
-    } else if diverted != 0 || PROCESS_STUBS.load(Ordering::Relaxed) != 0 {
-        return 0;
-    } else {
-        forward(call)
-    };
-    answer(result)
+    interception::answer(interception::intercept(
+        |thread_is_stubbed| watched(call, thread_is_stubbed),
+        || forward(call),
+    ))
 }
 
 /// Passes a call to the kernel.
@@ -188,23 +116,6 @@ fn forward(call: Call) -> RawResult {
     let result = call.forward();
     threads::note();
     result
-}
-
-/// The result of a sync as the C library gives it, which has no value to return.
-fn answer(result: RawResult) -> c_int {
-    int(value(result.map(|_| 0)))
-}
-
-/// A result as the C library gives it: -1 and `errno` for a failure.
-#[inline]
-fn value(result: RawResult) -> c_long {
-    match result {
-        Ok(value) => value,
-        Err(errno) => {
-            raw::set_errno(errno);
-            -1
-        }
-    }
 }
 
 /// An intercepted call while at least one watch is open.
@@ -215,7 +126,7 @@ fn watched(call: Call, thread_is_stubbed: bool) -> RawResult {
     let mut placement = Placement::default();
     placement.find(call, process);
     let sighting = Sighting {
-        sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed) + 1,
+        sequence: next_sequence(),
         operation: call.operation(),
         flags: call.flags(),
         class: placement.class,
@@ -225,96 +136,8 @@ fn watched(call: Call, thread_is_stubbed: bool) -> RawResult {
         thread,
         process,
     };
-
-    // The actions run after the walk, not in it: a walk holds the watches open, and an action may
-    // take long, sync by itself or never return.
-    let mut due = DueActions::default();
-    let mut notes = Notes::default();
-    let mut path_is_stubbed = false;
-    registry::for_each_open(|slot, watch| {
-        notes.add(slot, watch.before(&sighting, |armed| due.add(armed)));
-        path_is_stubbed |= watch.stubs(&sighting);
-    });
-    let injected = due.run();
-
-    let (result, outcome) = if let Some(errno) = injected.filter(|_| !matches!(call, Call::Sync)) {
-        (Err(errno), Outcome::Failed(errno))
-    } else if thread_is_stubbed
-        || path_is_stubbed
-        || PROCESS_STUBS.load(Ordering::Relaxed) != 0
-        || injected.is_some()
-    {
-        (Ok(0), Outcome::Stubbed)
-    } else {
-        let result = forward(call);
-        let outcome = match result {
-            Ok(_) => Outcome::Succeeded,
-            Err(errno) => Outcome::Failed(errno),
-        };
-        (result, outcome)
-    };
-    registry::for_each_open(|slot, watch| {
-        watch.after(sighting.sequence, notes.position(slot), outcome);
-    });
-    result
-}
-
-/// Where each watch noted a sync, by the number of its slot, for the way back: finding it again
-/// would be a search through a thousand events. Watches beyond these few do search.
-#[derive(Default)]
-struct Notes {
-    positions: [Option<Noted>; 32],
-}
-
-impl Notes {
-    fn add(&mut self, slot: usize, noted: Noted) {
-        if let Some(place) = self.positions.get_mut(slot) {
-            *place = Some(noted);
-        }
-    }
-
-    /// `Nowhere` also for a watch that came into its slot after the sync was noted.
-    fn position(&self, slot: usize) -> Noted {
-        match self.positions.get(slot) {
-            Some(noted) => noted.unwrap_or(Noted::Nowhere),
-            None => Noted::Somewhere,
-        }
-    }
-}
-
-/// What the open watches have armed for one sync. Room for a few, because a hook does not
-/// allocate: scopes that nest deeper and all arm the same sync are not a case to pay for.
-#[derive(Default)]
-struct DueActions {
-    list: [Option<Due>; 8],
-}
-
-impl DueActions {
-    fn add(&mut self, due: Due) {
-        if let Some(free) = self.list.iter_mut().find(|place| place.is_none()) {
-            *free = Some(due);
-        }
-    }
-
-    /// Runs them in the order of arming, whichever scope they are of; the first injected `errno`,
-    /// if any.
-    fn run(&mut self) -> Option<c_int> {
-        self.list
-            .sort_unstable_by_key(|due| due.map_or(u64::MAX, |due| due.armed));
-        let mut injected = None;
-        for due in self.list.iter().flatten() {
-            match &due.action {
-                Action::Call(function) => {
-                    let errno = raw::errno();
-                    function();
-                    raw::set_errno(errno);
-                }
-                Action::Errno(errno) => injected = injected.or(Some(*errno)),
-                Action::Wait(duration) => raw::wait(*duration),
-            }
-        }
-        injected
-    }
+    let can_fail = !matches!(call, Call::Sync);
+    note_and_forward(&sighting, thread_is_stubbed, can_fail, &|| forward(call))
 }
 
 // SAFETY: no other definition with this name exists in the crate graph (`links` in Cargo.toml),
@@ -444,6 +267,9 @@ pub(crate) fn prove() -> Result<(), HookError> {
         // SAFETY: no descriptor has this number: whoever answers touches nothing.
         witnessed(name, || unsafe { black_box(function)(NO_FD) })?;
     }
+    if !is_the_programs() {
+        return Err(HookError::NotLinked { function: "fsync" });
+    }
     let msync: unsafe extern "C" fn(*mut c_void, size_t, c_int) -> c_int = libc::msync;
     let both = libc::MS_ASYNC | libc::MS_SYNC;
     // SAFETY: the two flags exclude each other, so that the kernel refuses the call.
@@ -475,28 +301,44 @@ pub(crate) fn prove() -> Result<(), HookError> {
     witnessed("sync", || unsafe { black_box(sync)() })
 }
 
-/// Whether the hook witnesses this call.
-fn witnessed<T>(function: &'static str, call: impl FnOnce() -> T) -> Result<(), HookError> {
-    let before = WITNESSED.get();
-    call();
-    if WITNESSED.get() == before {
-        return Err(HookError::NotLinked { function });
+/// Whether this copy of the hook is the program's, and not that of a library which only the
+/// library itself calls: one that is linked with `-Bsymbolic` binds its calls to itself, so that
+/// its proof is witnessed, while the program calls something else. It is the program's if it stands
+/// in the program's own file, or in the one that the program's search finds first.
+#[cfg(not(target_feature = "crt-static"))]
+fn is_the_programs() -> bool {
+    static HERE: u8 = 0;
+    let Some(own) = file_of((&raw const HERE).cast()) else {
+        return true; // nobody can tell
+    };
+    // SAFETY: asks for a number.
+    let headers = unsafe { libc::getauxval(libc::AT_PHDR) };
+    let headers = std::ptr::without_provenance(usize::try_from(headers).unwrap_or(0));
+    if file_of(headers) == Some(own) {
+        return true;
     }
-    Ok(())
+    // Not `RTLD_DEFAULT`: for such a library the search begins in the library itself.
+    // SAFETY: asks for the program, which is loaded already.
+    let program = unsafe { libc::dlopen(std::ptr::null(), libc::RTLD_LAZY) };
+    // SAFETY: the handle is the program's; the name is a C string.
+    let first = unsafe { libc::dlsym(program, c"fsync".as_ptr()) };
+    file_of(first) == Some(own)
 }
 
-/// While it lives, the hook only witnesses this thread's calls.
-struct Proving(());
-
-impl Proving {
-    fn start() -> Self {
-        DIVERTED.set(DIVERTED.get() | PROVING);
-        Self(())
-    }
+/// A static program is one file.
+#[cfg(target_feature = "crt-static")]
+fn is_the_programs() -> bool {
+    true
 }
 
-impl Drop for Proving {
-    fn drop(&mut self) {
-        DIVERTED.set(DIVERTED.get() & !PROVING);
+/// Where the file begins, program or library, to which an address belongs.
+#[cfg(not(target_feature = "crt-static"))]
+fn file_of(address: *const c_void) -> Option<usize> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: looks the address up without following it, and writes one `Dl_info`.
+    if unsafe { libc::dladdr(address, info.as_mut_ptr()) } == 0 {
+        return None;
     }
+    // SAFETY: the call succeeded, so that all of it is written.
+    Some(unsafe { info.assume_init() }.dli_fbase.addr())
 }

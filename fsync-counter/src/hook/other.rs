@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use crate::linkage::HookError;
 
+pub(crate) fn notes_entries() -> bool {
+    false
+}
+
 pub(crate) fn prove() -> Result<(), HookError> {
     Err(HookError::Unsupported {
         why: if cfg!(miri) {
             "Miri answers the sync functions itself"
         } else {
-            "the hook exists for Linux on x86_64 and aarch64"
+            "the hook exists for Linux, macOS and FreeBSD, on x86_64 and aarch64"
         },
     })
 }

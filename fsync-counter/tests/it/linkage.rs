@@ -2,11 +2,14 @@
 //! no sync.
 
 use std::env;
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::process::Command;
 
-use fsync_counter::{HookError, check_linkage};
+use fsync_counter::{HookError, Scope, SyncCounts, check_linkage};
 
 use crate::alone::{alone, is_child};
 use crate::strace;
@@ -18,27 +21,38 @@ fn this_program_is_hooked() {
 
 /// `examples/hook_in_a_library.rs`, which `cargo test` and cargo-nextest build beside the tests.
 fn library() -> PathBuf {
-    let this = env::current_exe().expect("the path of this binary");
-    let profile = this.ancestors().nth(2).expect("target/<profile>/deps");
-    let library = profile.join("examples/libhook_in_a_library.so");
-    assert!(
-        library.is_file(),
-        "{} is not there\nbuild it with `cargo build -p fsync-counter --examples`",
-        library.display()
-    );
-    library
+    example("libhook_in_a_library.so")
 }
 
-/// Loads the library as a program loads a plug-in; what its copy of the hook says.
-fn what_the_library_says() -> String {
-    type Says = unsafe extern "C" fn(*mut c_char, usize) -> usize;
+/// What is built of the crate's examples.
+fn example(file: &str) -> PathBuf {
+    let this = env::current_exe().expect("the path of this binary");
+    let profile = this.ancestors().nth(2).expect("target/<profile>/deps");
+    let path = profile.join("examples").join(file);
+    assert!(
+        path.is_file(),
+        "{} is not there\nbuild it with `cargo build -p fsync-counter --examples`",
+        path.display()
+    );
+    path
+}
+
+/// A function of the library, loaded as a program loads a plug-in.
+fn function(name: &CStr) -> *mut c_void {
     let path = CString::new(library().as_os_str().as_bytes()).unwrap();
     // SAFETY: the path is a C string, and the library has no initialisers of its own.
     let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
     assert!(!handle.is_null(), "the library does not load");
     // SAFETY: the library stays loaded; the name is a C string.
-    let says = unsafe { libc::dlsym(handle, c"hook_in_a_library_says".as_ptr()) };
-    assert!(!says.is_null(), "the library has no such function");
+    let function = unsafe { libc::dlsym(handle, name.as_ptr()) };
+    assert!(!function.is_null(), "the library has no such function");
+    function
+}
+
+/// What the library's copy of the hook says.
+fn what_the_library_says() -> String {
+    type Says = unsafe extern "C" fn(*mut c_char, usize) -> usize;
+    let says = function(c"hook_in_a_library_says");
     // SAFETY: the function has this signature.
     let says = unsafe { std::mem::transmute::<*mut c_void, Says>(says) };
     let mut text = vec![0_u8; 1024];
@@ -56,6 +70,34 @@ fn a_copy_of_the_hook_in_a_library_says_that_it_is_dead() {
         let expected = HookError::NotLinked { function: "fsync" }.to_string();
         assert_eq!(what_the_library_says(), expected);
     });
+}
+
+/// For the same reason the library's syncs are the program's to count.
+#[test]
+fn the_syncs_of_a_loaded_library_are_counted() {
+    type Syncs = unsafe extern "C" fn(c_int) -> c_int;
+    let syncs = function(c"hook_in_a_library_syncs");
+    // SAFETY: the function has this signature.
+    let syncs = unsafe { std::mem::transmute::<*mut c_void, Syncs>(syncs) };
+    let dir = tempfile::tempdir().unwrap();
+    let file = File::create(dir.path().join("a")).unwrap();
+    let seen = Scope::under(dir.path()).observe(|| {
+        // SAFETY: the file is open, and the library leaves it so.
+        unsafe { syncs(file.as_raw_fd()) }
+    });
+    assert_eq!(seen.value, 0);
+    assert_eq!(seen.counts(), SyncCounts::new().files(1));
+}
+
+/// A program that lists the crate and never names it has no hook. Nobody in it can count: a library
+/// with a copy of the hook says so, and is not silent.
+#[test]
+fn where_nobody_names_the_crate_nothing_counts_zero() {
+    let host = example("host_without_the_hook");
+    let output = Command::new(host).arg(library()).output().unwrap();
+    let expected = HookError::NotLinked { function: "fsync" }.to_string();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! The tests run as cargo-nextest runs them (a process each) and as `cargo test` does (threads of
 //! one process). So they count by thread and by path; what changes or counts the whole process,
 //! and syncs that every path scope has to note as unknown, run [`alone`].
-#![cfg(supported)]
+#![cfg(linux_hook)]
 
 mod allocations;
 mod alone;

@@ -33,7 +33,7 @@ impl Discipline for Glibc {
         "glibc"
     }
 
-    fn purge(&self) {
+    fn begin(&self) {
         static RAISED: OnceLock<()> = OnceLock::new();
         RAISED.get_or_init(|| {
             // SAFETY: sets a parameter of the allocator under its own lock.
@@ -48,6 +48,8 @@ impl Discipline for Glibc {
     fn settle(&self) {
         drop(black_box(Vec::<u8>::with_capacity(CONSOLIDATING_BYTES)));
     }
+
+    fn end(&self) {}
 }
 
 /// Whether Rust's allocations end in glibc's malloc: the program may have another global

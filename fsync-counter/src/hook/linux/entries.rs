@@ -13,13 +13,12 @@
 //! architectures. The ones here do the same to the same files.
 
 use std::hint::black_box;
-use std::sync::atomic::Ordering;
 
 use libc::{c_char, c_int, c_long, c_uint};
 
 use super::place::Placement;
 use super::raw::{self, RawResult};
-use super::{SEQUENCE, ids, int, pointer, this_thread, value, witness, witnessed};
+use super::{ids, int, next_sequence, pointer, this_thread, value, witness, witnessed};
 use crate::event::Operation;
 use crate::linkage::HookError;
 use crate::registry;
@@ -76,7 +75,7 @@ impl Change {
             return forward();
         }
         let (thread, process) = ids::thread_and_process();
-        let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed) + 1;
+        let sequence = next_sequence();
         let mut placement = Placement::default();
         if let Self::Unlink(directory, name) = self {
             placement.find_entry(directory, name, process);

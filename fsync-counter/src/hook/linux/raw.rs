@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use libc::{c_char, c_int, c_long, c_uint, c_void, iovec, mode_t, off64_t, size_t};
 
-/// What the kernel answered: a value, or an `errno`.
-pub(crate) type RawResult = Result<c_long, c_int>;
+pub(crate) use crate::hook::interception::RawResult;
 
 /// Issues a system call.
 ///
