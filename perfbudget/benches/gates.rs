@@ -10,9 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use perfbudget::record::Nanoseconds;
-use perfbudget::{
-    Budget, Gate, Verdict, trimmed_mean, trimmed_mean_warm, trimmed_mean_warm_with_setup,
-};
+use perfbudget::{Budget, Gate, Verdict, trimmed_mean_warm, trimmed_mean_warm_with_setup};
 
 const GATES_OF_1_MS: usize = 9;
 

@@ -10,11 +10,11 @@
 //! sample the cache is flushed, so that a sample finds in the arena what the one before has freed.
 //!
 //! Even so jemalloc may take memory that was not touched before: it does not split a free region
-//! that is more than 64 times as large as what is wanted (`opt.lg_extent_max_active_fit`), and needs
-//! many runs until there are enough regions of each size (20,000 boxes: dozens of page faults in
-//! each of the first twenty runs). So after a run that had page faults as much memory as it
-//! faulted in is touched and freed, in pieces that serve both small blocks and, next to one another,
-//! large ones. What is left is faults in the first sample or two; the trimmed mean drops two.
+//! that is more than 64 times as large as what is wanted (`opt.lg_extent_max_active_fit`), and
+//! needs many runs until there are enough regions of each size (20,000 boxes: dozens of page faults
+//! in each of the first twenty). So after the warm-up as much memory as it faulted in is touched
+//! once more and freed, in pieces that serve small blocks and, next to one another, large ones. What
+//! is left is faults in the first sample or two; the trimmed mean drops two.
 
 use std::ffi::{CStr, c_uint};
 use std::hint::black_box;
@@ -76,7 +76,7 @@ impl Discipline for Jemalloc {
     fn settle(&self) {
         flush();
         #[cfg(target_os = "linux")]
-        reserve::replenish();
+        reserve::fill();
     }
 
     fn end(&self) {
@@ -259,7 +259,7 @@ impl Path {
     }
 }
 
-/// Memory that was touched and is free, as much as the last run took anew.
+/// Memory that was touched and is free: once, after the warm-up, as much as that took anew.
 #[cfg(target_os = "linux")]
 mod reserve {
     use std::cell::Cell;
@@ -267,25 +267,45 @@ mod reserve {
     use std::mem::MaybeUninit;
 
     const PAGE_BYTES: usize = 4096;
-    /// 64 pages: the largest region from which jemalloc takes a page for small blocks.
-    const PIECE_BYTES: usize = 64 * PAGE_BYTES;
-    /// Not more at once: a run that faults in more is no matter of fragments.
-    const PIECES_MAX: usize = 256;
+    /// Small enough for jemalloc to take a page for small blocks from.
+    const PIECE_BYTES: usize = 32 * PAGE_BYTES;
+    /// 64 MiB: a warm-up that faults in more is no matter of fragments.
+    const PIECES_MAX: usize = 512;
+
+    #[derive(Clone, Copy)]
+    enum Stage {
+        /// The next sample is the warm-up.
+        WarmUp,
+        /// It has run, and this thread had so many page faults before.
+        Before(usize),
+        Filled,
+    }
 
     thread_local! {
-        /// The thread's page faults when it was last asked.
-        static FAULTS: Cell<usize> = const { Cell::new(0) };
+        static STAGE: Cell<Stage> = const { Cell::new(Stage::Filled) };
     }
 
+    /// Before the warm-up of a measurement by this thread.
     pub(super) fn start() {
-        FAULTS.set(page_faults());
+        STAGE.set(Stage::WarmUp);
     }
 
-    pub(super) fn replenish() {
-        let missing = page_faults().saturating_sub(FAULTS.get());
-        let pieces = (missing * PAGE_BYTES).div_ceil(PIECE_BYTES);
+    /// Before each sample.
+    pub(super) fn fill() {
+        match STAGE.get() {
+            Stage::WarmUp => STAGE.set(Stage::Before(page_faults())),
+            Stage::Before(faults) => {
+                fill_pages(page_faults().saturating_sub(faults));
+                STAGE.set(Stage::Filled);
+            }
+            Stage::Filled => {}
+        }
+    }
+
+    fn fill_pages(pages: usize) {
         // On the stack: a list of them would itself take a place among them.
         let mut all = [const { Vec::<u8>::new() }; PIECES_MAX];
+        let pieces = (pages * PAGE_BYTES).div_ceil(PIECE_BYTES);
         for place in all.iter_mut().take(pieces) {
             let mut piece = Vec::with_capacity(PIECE_BYTES);
             for page in piece.spare_capacity_mut().chunks_mut(PAGE_BYTES) {
@@ -295,7 +315,6 @@ mod reserve {
         }
         drop(all);
         super::flush();
-        start();
     }
 
     /// Of the calling thread, those that needed no disk.

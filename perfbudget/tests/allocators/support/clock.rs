@@ -30,12 +30,15 @@ impl Sum for InsideTheClock {
 /// Of each sample; the warm-up is not in it.
 pub(crate) type Samples = [InsideTheClock; SAMPLES];
 
-/// No page fault and no call for memory in any sample.
-pub(crate) const QUIET: Samples = [InsideTheClock {
-    page_faults: 0,
-    given_back: 0,
-    taken: 0,
-}; SAMPLES];
+/// Asserts that no sample gives memory back, and that none has a page fault or asks for more but, at
+/// most, the first `settling`: the trimmed mean drops two.
+#[track_caller]
+pub(crate) fn assert_quiet(name: &str, samples: &Samples, settling: usize) {
+    let gives_back = samples.iter().any(|sample| sample.given_back > 0);
+    let settled = &samples[settling..];
+    let is_quiet = settled.iter().all(|one| *one == InsideTheClock::default());
+    assert!(!gives_back && is_quiet, "{name}: {samples:?}");
+}
 
 /// With the discipline for the program's allocator.
 pub(crate) fn warm(operation: Operation) -> Samples {
