@@ -60,7 +60,7 @@ mod hooked {
         stub_under,
     };
 
-    /// `stub` is the process's: those tests one at a time, with the others that count attempts.
+    /// One test at a time: stubs are the process's, and what can't be placed counts in every path scope.
     fn alone() -> MutexGuard<'static, ()> {
         static ALONE: Mutex<()> = Mutex::new(());
         ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -88,6 +88,7 @@ mod hooked {
 
     #[test]
     fn the_standard_library_is_seen_by_every_scope() {
+        let _alone = alone();
         let dir = directory();
         let expected = SyncCounts::new().files(2).dirs(1);
         let by_thread = Scope::thread().observe(|| save(dir.path()));
@@ -131,6 +132,7 @@ mod hooked {
 
     #[test]
     fn a_path_scope_has_nothing_of_its_neighbours() {
+        let _alone = alone();
         let (dir, other) = (directory(), directory());
         let seen = Scope::under(dir.path()).observe(|| save(other.path()));
         assert_eq!(seen.counts(), SyncCounts::new(), "{}", seen.events());
@@ -138,6 +140,7 @@ mod hooked {
 
     #[test]
     fn the_c_librarys_functions_are_seen() {
+        let _alone = alone();
         let dir = directory();
         let file = File::create(dir.path().join("a")).unwrap();
         let fd = file.as_raw_fd();
@@ -152,6 +155,7 @@ mod hooked {
     #[cfg(target_os = "macos")]
     #[test]
     fn commands_of_fcntl_are_syncs_and_the_others_do_what_they_did() {
+        let _alone = alone();
         let dir = directory();
         let file = File::create(dir.path().join("a")).unwrap();
         let fd = file.as_raw_fd();
@@ -173,6 +177,7 @@ mod hooked {
 
     #[test]
     fn a_failed_sync_counts_and_has_its_errno() {
+        let _alone = alone();
         let failed = Scope::thread().observe(|| {
             // SAFETY: no descriptor has this number.
             let answer = unsafe { libc::fsync(-1) };
@@ -187,6 +192,7 @@ mod hooked {
     /// The flags of `errno` before a sync that succeeds are there after it.
     #[test]
     fn errno_is_left_alone() {
+        let _alone = alone();
         let dir = directory();
         let file = File::create(dir.path().join("a")).unwrap();
         let left = |sync: &dyn Fn()| {
@@ -203,6 +209,7 @@ mod hooked {
 
     #[test]
     fn a_pipe_is_nowhere_and_a_mapping_is_seen() {
+        let _alone = alone();
         let dir = directory();
         let (reader, _writer) = std::io::pipe().unwrap();
         let counter = FsyncCounter::under(dir.path());
@@ -254,6 +261,7 @@ mod hooked {
 
     #[test]
     fn the_nth_sync_fails_waits_and_calls() {
+        let _alone = alone();
         fn mark() {
             fs::write(std::env::temp_dir(), "").unwrap_err();
         }
@@ -274,6 +282,7 @@ mod hooked {
 
     #[test]
     fn entries_are_noted_or_refused() {
+        let _alone = alone();
         let dir = directory();
         let path = |name| dir.path().join(name);
         File::create(path("new")).unwrap();
@@ -292,6 +301,7 @@ mod hooked {
 
     #[test]
     fn calls_of_the_thread_are_counted_without_a_scope() {
+        let _alone = alone();
         let dir = directory();
         let before = fsync_counter::calls_on_this_thread();
         save(dir.path());

@@ -26,7 +26,7 @@ use perfbudget::{
 use crate::kernel::{page_faults, watched};
 use crate::operations::{self, Operation};
 
-const PROCESSES: usize = 5;
+const PROCESSES: usize = 3;
 /// Runs after which a steady state is assumed.
 const SETTLING_RUNS: usize = 300;
 /// Before each run of an operation that has pauses: longer than jemalloc's steps of giving back,

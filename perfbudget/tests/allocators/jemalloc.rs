@@ -21,6 +21,10 @@ use clock::{as_it_comes, assert_quiet, panicking, warm};
 use perfbudget::{allocator, trimmed_mean_warm};
 use tikv_jemalloc_sys::mallctl;
 
+/// How regions are cut, and so whether a page is touched for the first time, is not the same in each
+/// process: a handful of faults in nine samples, of the thousands that each has without.
+const SCATTERED_FAULTS: u64 = 100;
+
 /// One test: jemalloc's controls are the process's.
 #[test]
 fn jemalloc_gives_nothing_back_inside_the_clock_and_has_its_controls_back() {
@@ -32,7 +36,7 @@ fn jemalloc_gives_nothing_back_inside_the_clock_and_has_its_controls_back() {
     assert!(without.given_back >= 11, "{without:?}");
     assert!(without.page_faults > 11 * 100, "{without:?}");
     for (name, operation) in operations::ALL {
-        assert_quiet(name, &warm(operation), 2);
+        assert_quiet(name, &warm(operation), 2, SCATTERED_FAULTS);
     }
     assert!(decays().iter().all(|(_, ms)| *ms == 0), "{:?}", decays());
 

@@ -52,7 +52,7 @@ fn nothing_is_given_back_inside_the_clock() {
         let without = clock::as_it_comes(operation);
         assert!(without.given_back >= 8 * 11, "{without:?}");
         assert!(without.page_faults > 11 * 100, "{without:?}");
-        clock::assert_quiet("buffers", &clock::warm(operation), 0);
+        clock::assert_quiet("buffers", &clock::warm(operation), 0, 0);
     });
 }
 

@@ -24,11 +24,11 @@ fn glibc_gives_nothing_back_inside_the_clock() {
     assert!(without.page_faults > 11 * 100, "{without:?}");
 
     for (name, operation) in operations::ALL {
-        assert_quiet(name, &warm(operation), 0);
+        assert_quiet(name, &warm(operation), 0, 0);
     }
     panicking(|| ());
     let (name, operation) = operations::BUFFERS;
-    assert_quiet(name, &warm(operation), 0);
+    assert_quiet(name, &warm(operation), 0, 0);
 }
 
 #[cfg(target_env = "musl")]
