@@ -51,7 +51,7 @@ pub(crate) struct CalibratePolicyArguments {
     #[arg(value_name = "HISTORY", required = true)]
     histories: Vec<PathBuf>,
 
-    /// Write the proposal to [policy]; everything else in the file stays as it is
+    /// Write the proposal to `[policy]`; everything else in the file stays as it is
     #[arg(long)]
     write: bool,
 
