@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{code, err, out};
+use crate::{code, err, out, workspace};
 
 const MANIFEST: &str = "[package]\nname = \"tiny\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
                         publish = false\n[lib]\npath = \"lib.rs\"\ndoctest = false\n";
@@ -50,11 +50,6 @@ fn kept(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("compare")
         .join(name)
-}
-
-fn workspace() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().expect("a workspace")
 }
 
 /// A directory with a package that has two gates.
@@ -420,7 +415,7 @@ fn an_interrupt_removes_what_was_checked_out_and_keeps_what_was_measured() {
     let repository = Repository::new();
     let _turn = turn();
     let out = TempDir::new().expect("a directory");
-    let child = command(repository.path())
+    let mut child = command(repository.path())
         .args(["--baseline", "HEAD", "--gates", "tiny/work", "--out"])
         .arg(out.path())
         .args(["--min-repetitions", "1000", "--max-repetitions", "1000"])
@@ -430,6 +425,8 @@ fn an_interrupt_removes_what_was_checked_out_and_keeps_what_was_measured() {
     // Once to find the gate, and some blocks.
     let runs = kept("target/perfbudget-compare/a/source/runs");
     while fs::metadata(&runs).map_or(0, |file| file.len()) < 20 {
+        let ended = child.try_wait().expect("it is ours");
+        assert_eq!(ended, None, "it ended before it measured");
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(repository.worktrees(), 3);

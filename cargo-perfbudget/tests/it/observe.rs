@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{base, code, err, out};
+use crate::{base, code, err, out, workspace};
 
 const GATES: &str = r#"
 //! Gates to observe.
@@ -82,11 +82,6 @@ fn kept(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("observe")
         .join(name)
-}
-
-fn workspace() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().expect("a workspace")
 }
 
 /// A package of these files. Tests run at once, in threads and in processes: one writes, and only
