@@ -71,7 +71,7 @@ say_left_out() {
     others=$(grep ': ' <<<"$places" || true)
     postgres=$(grep -v ': ' <<<"$places" || true)
     if [[ -n $postgres ]]; then
-        echo "LEFT OUT for want of PostgreSQL or Chromium (apt-get install postgresql chromium): $(grep -c '' <<<"$postgres") tests"
+        echo "LEFT OUT for want of PostgreSQL (apt-get install postgresql): $(grep -c '' <<<"$postgres") tests"
         # shellcheck disable=SC2001 # each line
         sed 's/^/  /' <<<"$postgres"
     fi

@@ -33,8 +33,17 @@ pub(crate) struct RoundReadings {
     pub(crate) why_wall: Option<String>,
     /// A thread of the process that ran while no operation did.
     pub(crate) neighbour: Option<String>,
-    /// CPU time that others had in the warm-up and in each sample, where it was read.
-    pub(crate) foreign: Vec<Option<u64>>,
+    /// What was read of others in the warm-up and in each sample, if it was.
+    pub(crate) others: Vec<Others>,
     /// CPU that other threads had after the last operation was over.
     pub(crate) out_of_sight: Option<String>,
+}
+
+/// What was read of others in a sample; what each is stands at the fields of
+/// [`SampleTimes`](crate::record::SampleTimes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Others {
+    pub(crate) foreign_ns: Option<u64>,
+    pub(crate) spare_ns: Option<u64>,
+    pub(crate) begins_quiet: bool,
 }

@@ -6,13 +6,20 @@
 //! - **hi**: of a sample's run delay, what exceeds the CPU time of our other tasks was caused by
 //!   others, as ours can't have held a CPU for longer than they ran: `hi = wall − max(0, run delay
 //!   − own)`, and never less than the CPU time that the measuring thread itself took.
-//! - **lo**: what others may still have delayed in the round, hidden in `hi`, has four upper
-//!   limits: the run delay of our tasks that is not taken out yet, where it is known for all of
-//!   them; the CPU time that others had; the CPU time that ours left over; the run delay of all
-//!   tasks of the machine. The least of those that are known, and the time that a hypervisor took,
-//!   is a budget that an advocate of the code may take from any samples. lo is the least trimmed mean and the least median that can be reached with it.
+//! - **lo**, at least: what others may still have delayed, hidden in `hi`, is bounded in three ways,
+//!   and lo is the greatest of the three lower bounds. An advocate of the code may take a *budget*
+//!   from any samples, and what is known of single samples only from those; a lower bound is the
+//!   least trimmed mean, and the least median, that the advocate can reach.
+//!   1. A budget for all: the least of the run delay of our tasks that is not taken out yet, where
+//!      it is known for all of them; the CPU time that others had; the CPU time that ours left over;
+//!      the run delay of all tasks of the machine.
+//!   2. The measuring thread's run delay that is not taken out yet, from the samples that it was in,
+//!      and a budget for what our other tasks waited: the same four, the first without it.
+//!   3. From each sample the CPU time that others had in it, or that ours left over in it.
 //!
-//! For single-threaded code the first limit is next to nothing: lo is hi.
+//!   The time that a hypervisor took is added to each budget.
+//!
+//! For single-threaded code the first budget is next to nothing: lo is hi.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -41,40 +48,65 @@ pub(crate) fn figures(samples: &[SampleTimes], delays: &Delays) -> RoundFigures 
         .map(|sample| hi_and_rest(sample, delays))
         .collect();
     let his: Vec<Duration> = bounds.iter().map(|(hi, _)| *hi).collect();
-    let rest = bounds
-        .iter()
-        .try_fold(0_u64, |sum, (_, rest)| Some(sum.saturating_add((*rest)?)));
-    let budget = Duration::from_nanos(hidden_delay(rest, delays));
-    // Two lower bounds: with the whole budget taken from where it hurts most, and with all that
-    // others had at the time of each sample taken from it.
-    let by_sample = without_foreign(samples, &his, delays).map(|samples| centre(&samples));
-    let by_sample = by_sample.unwrap_or(Centre {
-        trimmed_mean: Duration::ZERO,
-        median: Duration::ZERO,
+    let rests: Option<Vec<u64>> = bounds.iter().map(|(_, rest)| *rest).collect();
+    let lower = [
+        Some(least(&his, hidden_delay(rests.as_deref(), delays))),
+        rests.map(|rests| {
+            let budget = hidden_delay(Some(&[]), delays);
+            least(&less(&his, rests), budget)
+        }),
+        by_sample(samples, delays).map(|others| least(&less(&his, others), delays.steal_ns)),
+    ];
+    let lo = lower.into_iter().flatten().reduce(|one, other| Centre {
+        trimmed_mean: one.trimmed_mean.max(other.trimmed_mean),
+        median: one.median.max(other.median),
     });
+    let hi = centre(&his);
     RoundFigures {
         wall,
-        lo: Centre {
-            trimmed_mean: statistics::least_trimmed_mean(&his, budget).max(by_sample.trimmed_mean),
-            median: statistics::least_median(&his, budget).max(by_sample.median),
-        },
-        hi: centre(&his),
+        lo: lo.unwrap_or(hi),
+        hi,
     }
 }
 
-/// The upper bounds less the CPU time that others had meanwhile, where it was read for each sample
-/// and is all that could have delayed it.
-fn without_foreign(
-    samples: &[SampleTimes],
-    his: &[Duration],
-    delays: &Delays,
-) -> Option<Vec<Duration>> {
+/// The least that can be reached by taking `budget` nanoseconds from any samples.
+fn least(samples: &[Duration], budget: u64) -> Centre {
+    let budget = Duration::from_nanos(budget);
+    Centre {
+        trimmed_mean: statistics::least_trimmed_mean(samples, budget),
+        median: statistics::least_median(samples, budget),
+    }
+}
+
+/// Each sample less so many nanoseconds.
+fn less(samples: &[Duration], nanoseconds: Vec<u64>) -> Vec<Duration> {
+    let pairs = samples.iter().zip(nanoseconds);
+    pairs
+        .map(|(sample, less)| sample.saturating_sub(Duration::from_nanos(less)))
+        .collect()
+}
+
+/// For how long others can have had a CPU in each sample: what they had where that was read, and
+/// what our threads left over.
+fn by_sample(samples: &[SampleTimes], delays: &Delays) -> Option<Vec<u64>> {
+    let foreign = foreign_by_sample(samples, delays);
+    let each = samples.iter().enumerate().map(|(n, sample)| {
+        let foreign = foreign.as_ref().map(|foreign| foreign[n]);
+        [foreign, sample.spare_cpu_ns].into_iter().flatten().min()
+    });
+    each.collect()
+}
+
+/// The CPU time that others had in each sample, where it was read for each and is all that could
+/// have delayed it; a hypervisor also delays the books.
+fn foreign_by_sample(samples: &[SampleTimes], delays: &Delays) -> Option<Vec<u64>> {
     if delays.throttled_ns > 0 || delays.steal_ns > 0 || delays.foreign_cpu_ns.is_none() {
         return None;
     }
-    let each = his.iter().enumerate().map(|(n, hi)| {
+    let each = samples.iter().enumerate().map(|(n, sample)| {
         // What a CPU's books do not show yet, they show at its next tick at the latest, all at
-        // once: in one of the samples that begin before that, for each CPU that may lag.
+        // once: in one of the samples that begin before that, for each CPU that may lag. When
+        // nobody is at work they show all.
         let mut later = Vec::new();
         let mut since: u64 = 0;
         let mut next = samples[n + 1..].iter();
@@ -83,6 +115,9 @@ fn without_foreign(
                 later.push(delays.foreign_missing_ns);
                 break;
             };
+            if next.begins_quiet {
+                break;
+            }
             later.push(next.foreign_cpu_ns?);
             since = since.saturating_add(next.wall_ns);
         }
@@ -90,8 +125,8 @@ fn without_foreign(
         let foreign = later
             .into_iter()
             .take(delays.foreign_lag_cpus)
-            .fold(samples[n].foreign_cpu_ns?, u64::saturating_add);
-        Some(hi.saturating_sub(Duration::from_nanos(foreign)))
+            .fold(sample.foreign_cpu_ns?, u64::saturating_add);
+        Some(foreign)
     });
     each.collect()
 }
@@ -127,15 +162,20 @@ fn hi_and_rest(sample: &SampleTimes, delays: &Delays) -> (Duration, Option<u64>)
     )
 }
 
-/// How long others may have delayed the round beyond what is taken out: nanoseconds.
+/// How long others may have delayed the round beyond what is taken out, and what the measuring thread
+/// still waited (`rests`, where it is known): nanoseconds.
 ///
 /// A task that a quota stops is still ready to run: that time is in run delay and in what our tasks
 /// left over, but not in what others had.
-fn hidden_delay(rest: Option<u64>, delays: &Delays) -> u64 {
+fn hidden_delay(rests: Option<&[u64]>, delays: &Delays) -> u64 {
     let ours = delays
         .other_tasks_delay_ns
-        .zip(rest)
-        .map(|(others, rest)| others.saturating_add(rest));
+        .zip(rests)
+        .map(|(others, rests)| {
+            rests
+                .iter()
+                .fold(others, |sum, rest| sum.saturating_add(*rest))
+        });
     let others = delays
         .foreign_cpu_ns
         .map(|foreign| foreign.saturating_add(delays.throttled_ns));
@@ -160,6 +200,8 @@ mod tests {
             own_cpu_ns: Some(own_cpu * MS),
             cpu_ns: Some(0),
             foreign_cpu_ns: None,
+            spare_cpu_ns: None,
+            begins_quiet: false,
         }
     }
 
@@ -204,8 +246,8 @@ mod tests {
         // 60 of waiting, of which its own threads can explain 20 and others the rest.
         let (lo, hi) = lo_hi(sample(74, 60, 20), &single_threaded());
         assert_eq!(hi, 34);
-        // 20 in each sample are in doubt: 24.4 for each of nine.
-        assert_eq!(lo, 9);
+        // 20 in each sample are in doubt.
+        assert_eq!(lo, 14);
     }
 
     #[test]
@@ -279,6 +321,90 @@ mod tests {
         // Longer than a sample of lag: two before it are in doubt.
         let slow = |delays: &mut Delays| delays.foreign_lag_ns = 16 * MS;
         assert_eq!(lo_of_bursts(burst, slow), (15 * 4 / 7, 15));
+    }
+
+    #[test]
+    fn a_burst_that_begins_after_a_quiet_moment_does_not_touch_what_came_before() {
+        let burst = [0, 0, 0, 30, 30, 30, 0, 0, 0, 0, 0];
+        let lo = |quiet: usize| {
+            let mut samples = burst.map(|foreign| SampleTimes {
+                foreign_cpu_ns: Some(foreign * MS),
+                ..sample(15, 0, 0)
+            });
+            samples[quiet].begins_quiet = true;
+            let delays = Delays {
+                other_tasks_delay_ns: None,
+                foreign_cpu_ns: Some(90 * MS),
+                foreign_lag_ns: 4 * MS,
+                foreign_lag_cpus: 1,
+                ..Delays::default()
+            };
+            figures(&samples, &delays).lo.trimmed_mean.as_nanos()
+        };
+        // Four are in doubt, or three, of which the trimmed mean drops two.
+        assert_eq!(lo(0), 15_000_000 * 5 / 7);
+        assert_eq!(lo(3), 15_000_000 * 6 / 7);
+        assert_eq!(lo(4), lo(0));
+    }
+
+    #[test]
+    fn the_measuring_threads_waiting_counts_where_it_was() {
+        // One sample waited for a whole slice of others, which its own threads may have caused.
+        let mut samples = [sample(15, 0, 0); 11];
+        samples[4] = sample(45, 30, 40);
+        let delays = |other_tasks: Option<u64>| Delays {
+            other_tasks_delay_ns: other_tasks.map(|ms| ms * MS),
+            foreign_cpu_ns: Some(36 * MS),
+            ..Delays::default()
+        };
+        let lo = |delays: &Delays| figures(&samples, delays).lo.trimmed_mean;
+        assert_eq!(lo(&delays(Some(0))), Duration::from_millis(15));
+        // What its other tasks waited may have been in any sample.
+        assert_eq!(lo(&delays(Some(9))), Duration::from_millis(14));
+        assert_eq!(lo(&delays(None)), Duration::from_millis(11));
+        let unknown = SampleTimes {
+            run_delay_ns: None,
+            ..samples[4]
+        };
+        let mut with_unknown = samples;
+        with_unknown[4] = unknown;
+        assert_eq!(
+            figures(&with_unknown, &delays(Some(0))).lo.trimmed_mean,
+            Duration::from_millis(11)
+        );
+    }
+
+    #[test]
+    fn others_cannot_have_had_more_of_a_sample_than_was_left_over() {
+        let samples = |spare: Option<u64>| {
+            [SampleTimes {
+                spare_cpu_ns: spare.map(|ms| ms * MS),
+                ..sample(15, 0, 0)
+            }; 11]
+        };
+        let delays = |steal: u64| Delays {
+            foreign_cpu_ns: Some(9_000 * MS),
+            steal_ns: steal * MS,
+            ..Delays::default()
+        };
+        let lo = |spare, steal| figures(&samples(spare), &delays(steal)).lo.trimmed_mean;
+        assert_eq!(lo(None, 0), Duration::ZERO);
+        assert_eq!(lo(Some(2), 0), Duration::from_millis(13));
+        // CPU time may have a hypervisor's in it.
+        assert_eq!(lo(Some(2), 9), Duration::from_millis(12));
+        let mut one_unknown = samples(Some(2));
+        one_unknown[7].spare_cpu_ns = None;
+        let lo = figures(&one_unknown, &delays(0)).lo.trimmed_mean;
+        assert_eq!(lo, Duration::ZERO);
+        // Of what was read of others and what was left over the less counts, in each.
+        let mut both = samples(Some(2));
+        for sample in &mut both {
+            sample.foreign_cpu_ns = Some(MS);
+        }
+        both[3].foreign_cpu_ns = Some(9 * MS);
+        let figures = figures(&both, &delays(0));
+        assert_eq!(figures.lo.median, Duration::from_millis(14));
+        assert_eq!(figures.lo.trimmed_mean, Duration::from_millis(14));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use crate::accounting::{Accounting, RoundReadings};
+use crate::accounting::{Accounting, Others, RoundReadings};
 use crate::allocator::{self, Discipline, InForce};
 use crate::record::{SampleTimes, nanoseconds};
 use crate::statistics;
@@ -161,13 +161,20 @@ pub(crate) fn accounted_round<I, T>(
     accounting.begin_round();
     let (measurement, mut samples) = samples(discipline, batch, Some(accounting), setup, op);
     let readings = accounting.end_round(is_first.then(|| measurement.mean()));
-    for (sample, foreign) in samples.iter_mut().zip(readings.foreign.iter().skip(1)) {
-        sample.foreign_cpu_ns = *foreign;
-    }
+    add_others(&mut samples, &readings.others);
     AccountedRound {
         measurement,
         samples,
         readings,
+    }
+}
+
+/// What was read of others in the warm-up, which has no sample, and in each sample.
+fn add_others(samples: &mut [SampleTimes], others: &[Others]) {
+    for (sample, others) in samples.iter_mut().zip(others.iter().skip(1)) {
+        sample.foreign_cpu_ns = others.foreign_ns;
+        sample.spare_cpu_ns = others.spare_ns;
+        sample.begins_quiet = others.begins_quiet;
     }
 }
 
@@ -249,6 +256,23 @@ mod tests {
         Measurement {
             samples: samples.map(Duration::from_millis),
         }
+    }
+
+    #[test]
+    fn what_was_read_of_others_is_kept_with_its_sample() {
+        let others = |n: u64| Others {
+            foreign_ns: Some(n),
+            spare_ns: Some(10 + n),
+            begins_quiet: n == 2,
+        };
+        let mut samples = [SampleTimes::default(); 3];
+        add_others(&mut samples, &[others(0), others(1), others(2)]);
+        let kept = samples.map(|s| (s.foreign_cpu_ns, s.spare_cpu_ns, s.begins_quiet));
+        let none = (None, None, false);
+        assert_eq!(
+            kept,
+            [(Some(1), Some(11), false), (Some(2), Some(12), true), none]
+        );
     }
 
     #[test]

@@ -431,6 +431,8 @@ mod tests {
                     own_cpu_ns: Some(us * 100),
                     cpu_ns: Some(us * 999),
                     foreign_cpu_ns: None,
+                    spare_cpu_ns: None,
+                    begins_quiet: false,
                 })
                 .to_vec(),
             rounds: vec![round(16_800_000), round(17_100_000), round(17_257_142)],

@@ -128,6 +128,13 @@ pub struct SampleTimes {
     /// CPU time that others had from before it until before the next, where that can be read so
     /// often.
     pub foreign_cpu_ns: Option<u64>,
+    /// CPU time that the machine had in the same time and the process's threads left over, at most:
+    /// others had no more. Read where other threads of the process had a CPU in the warm-up, and
+    /// those that an operation starts end with it.
+    pub spare_cpu_ns: Option<u64>,
+    /// Whether nobody else was at work on the machine when it began, so that the CPU time of others
+    /// was known to the nanosecond then. Read as `spare_cpu_ns` is.
+    pub begins_quiet: bool,
 }
 
 /// One round.
@@ -412,6 +419,8 @@ mod tests {
             own_cpu_ns: Some(0),
             cpu_ns: Some(0),
             foreign_cpu_ns: None,
+            spare_cpu_ns: None,
+            begins_quiet: false,
         };
         let round = |wall_ms, run_delay_ms| RoundTimes {
             samples: vec![sample(wall_ms, run_delay_ms); 11],

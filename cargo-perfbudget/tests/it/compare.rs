@@ -488,7 +488,7 @@ fn commands_are_compared_and_one_that_fails_is_rejected() {
 #[test]
 fn the_report_is_drawn_by_a_browser() {
     let Some(browser) = browser() else {
-        left_out("there is no Chromium here: the report was not drawn");
+        left_out("there is no Chromium here (apt-get install chromium): the report was not drawn");
         return;
     };
     let compared = of_commands("sleep 0.01", "sleep 0.02");

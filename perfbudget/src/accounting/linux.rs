@@ -24,13 +24,13 @@ use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Evidence, RoundReadings};
+use super::{Evidence, Others, RoundReadings};
 use crate::child;
 use crate::measure::SAMPLES;
 use crate::record::{Delays, Nanoseconds, SampleTimes, nanoseconds};
 use machine::{Machine, Reading};
 use schedstat::Schedstat;
-use tasks::Tasks;
+use tasks::{Tasks, ThreadCount};
 
 pub(crate) use process::{read_both, wait_with_usage};
 pub(crate) use schedstat::{Schedstat as TaskBooks, Times as TaskTimes};
@@ -65,8 +65,13 @@ pub(crate) struct Accounting {
     between: Vec<Between>,
     /// How often the measuring thread had gone to sleep before the round's warm-up.
     sleeps: Option<u64>,
+    /// Whether other threads of the process had a CPU in the round's warm-up: what ours leave over
+    /// is then read for each sample.
+    had_help: bool,
     /// Whether the CPU time of others is read for each sample.
     watches_others: bool,
+    /// Tells how many threads there are.
+    threads: Option<ThreadCount>,
 }
 
 #[derive(Debug)]
@@ -94,6 +99,11 @@ struct Between {
     usage: Option<u64>,
     process: Option<u64>,
     children: Option<u64>,
+    /// Whether `usage` shows all that others have had: nobody else was at work.
+    is_usage_exact: bool,
+    /// Just before and just after `process` was read, where the books of all threads were up to
+    /// date.
+    exact: Option<(Instant, Instant)>,
 }
 
 impl Between {
@@ -103,6 +113,16 @@ impl Between {
         let ours = difference(self.process, later.process)?
             .checked_add(difference(self.children, later.children)?)?;
         Some(all.saturating_sub(ours))
+    }
+
+    /// What the process's threads left over until a later time of so many CPUs, at most: children
+    /// count as others.
+    fn spare_until(&self, later: &Self, cpus: u64) -> Option<u64> {
+        let (begin, _) = self.exact?;
+        let (_, end) = later.exact?;
+        let ours = difference(self.process, later.process)?;
+        let time = nanoseconds(end.saturating_duration_since(begin));
+        Some(time.saturating_mul(cpus).saturating_sub(ours))
     }
 }
 
@@ -128,7 +148,9 @@ impl Accounting {
             neighbour: None,
             between: Vec::with_capacity(1 + SAMPLES),
             sleeps: None,
+            had_help: false,
             watches_others: false,
+            threads: ThreadCount::open(),
         }
     }
 
@@ -138,6 +160,7 @@ impl Accounting {
         self.given_up.set(0);
         self.between.clear();
         self.sleeps = None;
+        self.had_help = false;
         self.watches_others = false;
         self.look_for_a_neighbour();
         if self.served_elsewhere {
@@ -182,15 +205,22 @@ impl Accounting {
         child::reset();
         match self.between.len() {
             0 => self.sleeps = sleeps(),
-            1 => self.watches_others = self.has_waited_or_had_help(),
+            1 => {
+                self.had_help = self.had_help();
+                self.watches_others = self.had_help || self.has_waited();
+            }
             _ => {}
         }
+        let up_to_date = self.had_help.then(|| self.bring_up_to_date()).flatten();
         let time = Instant::now();
-        let now = Between {
+        let mut now = Between {
             children: self.children_cpu(),
             process: clocks::process_cpu(),
-            usage: self.watches_others.then(|| self.machine.usage()).flatten(),
+            ..Between::default()
         };
+        now.exact = up_to_date.map(|begin| (begin, Instant::now()));
+        now.is_usage_exact = self.had_help && self.machine.is_quiet();
+        now.usage = self.watches_others.then(|| self.machine.usage()).flatten();
         if self.between.len() < self.between.capacity() {
             self.between.push(now);
         }
@@ -202,19 +232,33 @@ impl Accounting {
         }
     }
 
-    /// Whether others may have delayed the warm-up out of the measuring thread's sight: it slept, or
-    /// other threads had a CPU. What delays a thread that does all by itself is its own run delay,
-    /// and the CPU time of others is not needed.
-    fn has_waited_or_had_help(&self) -> bool {
+    /// Whether others may have delayed the warm-up out of the measuring thread's sight, as it slept.
+    /// What delays a thread that does all by itself is its own run delay, and the CPU time of others
+    /// is not needed.
+    fn has_waited(&self) -> bool {
+        self.sleeps.is_none() || sleeps() != self.sleeps
+    }
+
+    /// Whether other threads of the process had a CPU in the warm-up, and may have been delayed.
+    fn had_help(&self) -> bool {
         let Some(round) = &self.round else {
             return true;
         };
         let of_thread = difference(round.thread, clocks::thread_cpu());
         let of_process = difference(round.process, clocks::process_cpu());
-        let had_help = of_process
+        of_process
             .zip(of_thread)
-            .is_none_or(|(all, own)| all.saturating_sub(own) > SLACK_NS);
-        had_help || self.sleeps.is_none() || sleeps() != self.sleeps
+            .is_none_or(|(all, own)| all.saturating_sub(own) > SLACK_NS)
+    }
+
+    /// Waits until the threads that an operation started and that have not quite ended have done so,
+    /// and brings the books of the others up to date: the time before that, where these are all.
+    fn bring_up_to_date(&self) -> Option<Instant> {
+        let tasks = &self.round.as_ref()?.tasks;
+        let threads = self.threads.as_ref()?;
+        tasks.are_all_again(threads).then_some(())?;
+        let begin = Instant::now();
+        (tasks.bring_up_to_date() && tasks.are_all(threads)).then_some(begin)
     }
 
     /// CPU time of reaped children: read again where the warm-up had any. Elsewhere it is what it
@@ -292,11 +336,13 @@ impl Accounting {
     /// What the round's readings come to. With `probe`, the time that an operation takes, also
     /// looks whether other threads go on when the last one is over.
     pub(crate) fn end_round(&mut self, probe: Option<Duration>) -> RoundReadings {
+        let up_to_date = self.had_help.then(|| self.bring_up_to_date()).flatten();
         let Some(first) = self.round.take() else {
             return RoundReadings::default();
         };
         let tasks = Tasks::read();
         let process = clocks::process_cpu();
+        let exact = up_to_date.map(|begin| (begin, Instant::now()));
         let thread = clocks::thread_cpu();
         let children = clocks::children_cpu();
         let machine = self.machine.read_at_the_end();
@@ -380,10 +426,12 @@ impl Accounting {
             own_cpu_ns: of_threads + of_children,
             hi_is_wall: self.hi_is_wall.get().map(str::to_owned),
         };
-        let foreign = self.foreign_by_sample(Between {
+        let others = self.others_by_sample(Between {
             children,
             process,
             usage: machine.root_usage,
+            exact,
+            ..Between::default()
         });
         let out_of_sight = probe
             .filter(|_| of_threads > SLACK_NS && !had_neighbour)
@@ -391,7 +439,7 @@ impl Accounting {
             .or_else(|| (has_children && !self.had_children).then(|| CHILD.to_owned()));
         RoundReadings {
             neighbour: self.neighbour.clone(),
-            foreign,
+            others,
             why_wall: self
                 .schedstat
                 .as_ref()
@@ -403,17 +451,23 @@ impl Accounting {
         }
     }
 
-    /// What others had of the CPUs in the warm-up and in each sample.
-    fn foreign_by_sample(&mut self, last: Between) -> Vec<Option<u64>> {
+    /// What others had of the CPUs in the warm-up and in each sample, and what ours left over.
+    fn others_by_sample(&mut self, last: Between) -> Vec<Others> {
+        // Which sample a late child was in is not known; beside a neighbour ours are not.
         let may_be_stale = matches!(self.between[..], [warm_up, first, ..]
             if warm_up.children == first.children && first.children != last.children);
-        // Beside a neighbour ours are not known; nor which sample a late child was in.
-        if self.neighbour.is_some() || may_be_stale {
+        if self.neighbour.is_some() {
             return Vec::new();
         }
         self.between.push(last);
-        let pairs = self.between.windows(2);
-        pairs.map(|two| two[0].foreign_until(&two[1])).collect()
+        let cpus = self.machine.cpus;
+        let pairs = self.between.windows(2).map(|two| (&two[0], &two[1]));
+        let others = pairs.map(|(begin, end)| Others {
+            foreign_ns: begin.foreign_until(end).filter(|_| !may_be_stale),
+            spare_ns: cpus.and_then(|cpus| begin.spare_until(end, cpus)),
+            begins_quiet: begin.is_usage_exact,
+        });
+        others.collect()
     }
 
     pub(crate) fn evidence(&self) -> Evidence {
@@ -624,6 +678,16 @@ mod tests {
         }
     }
 
+    /// A round that read this: its samples' foreign time and what was left over of two CPUs.
+    fn by_sample(between: &[Between], last: Between) -> Vec<(Option<u64>, Option<u64>)> {
+        let mut accounting = Accounting::new(false);
+        accounting.neighbour = None;
+        accounting.machine.cpus = Some(2);
+        accounting.between = between.to_vec();
+        let others = accounting.others_by_sample(last);
+        others.iter().map(|o| (o.foreign_ns, o.spare_ns)).collect()
+    }
+
     /// The CPU time of a child that comes after the warm-up can't be told from others' by sample.
     #[test]
     fn a_child_that_comes_late_leaves_the_samples_foreign_time_unknown() {
@@ -631,17 +695,113 @@ mod tests {
             usage: Some(20 * MS),
             process: Some(0),
             children: Some(children),
+            ..Between::default()
         };
         let round = |seen: &[u64], last| {
-            let mut accounting = Accounting::new(false);
-            accounting.neighbour = None;
-            accounting.between = seen.iter().map(|&children| between(children)).collect();
-            accounting.foreign_by_sample(between(last))
+            let seen: Vec<_> = seen.iter().map(|&children| between(children)).collect();
+            let others = by_sample(&seen, between(last));
+            others.iter().map(|(foreign, _)| *foreign).collect()
         };
+        let known = |round: Vec<Option<u64>>| round.iter().filter(|n| n.is_some()).count();
         assert_eq!(round(&[7, 7, 7], 7), [Some(0); 3]);
-        assert_eq!(round(&[7, 8, 9], 10).len(), 3);
-        assert_eq!(round(&[7, 7, 7], 8), []);
-        assert_eq!(round(&[7, 7], 8), []);
+        assert_eq!(known(round(&[7, 8, 9], 10)), 3);
+        assert_eq!(known(round(&[7, 7, 7], 8)), 0);
+        assert_eq!(known(round(&[7, 7], 8)), 0);
+    }
+
+    #[test]
+    fn what_is_left_over_of_the_cpus_is_rounded_up() {
+        let begin = Instant::now();
+        // The readings take a millisecond each.
+        let between = |at: u64, process: u64, is_exact: bool| {
+            let from = begin + Duration::from_nanos(at * MS);
+            Between {
+                process: Some(process * MS),
+                exact: is_exact.then(|| (from, from + Duration::from_millis(1))),
+                ..Between::default()
+            }
+        };
+        let all = [
+            between(0, 0, true),
+            between(10, 15, true),
+            between(20, 30, false),
+            between(30, 45, true),
+        ];
+        let spare = |others: Vec<(Option<u64>, Option<u64>)>| -> Vec<_> {
+            others.iter().map(|(_, spare)| *spare).collect()
+        };
+        // 2 × 11 - 15; two of an end that is not exact; 2 × 11 less more than all.
+        assert_eq!(
+            spare(by_sample(&all, between(40, 100, true))),
+            [Some(7 * MS), None, None, Some(0)]
+        );
+        let quiet = Between {
+            is_usage_exact: true,
+            ..Between::default()
+        };
+        let mut accounting = Accounting::new(false);
+        accounting.neighbour = None;
+        accounting.between = vec![quiet, Between::default(), quiet];
+        let others = accounting.others_by_sample(quiet);
+        let begins: Vec<bool> = others.iter().map(|others| others.begins_quiet).collect();
+        assert_eq!(begins, [true, false, true]);
+        // A clock that went backwards.
+        assert_eq!(
+            spare(by_sample(&all[..1], between(40, 0, true))),
+            [Some(82 * MS)]
+        );
+        let backwards = Between {
+            process: None,
+            ..between(40, 0, true)
+        };
+        assert_eq!(spare(by_sample(&all[..1], backwards)), [None]);
+    }
+
+    #[test]
+    fn what_is_left_over_is_read_where_the_warm_up_had_help_and_its_threads_are_gone() {
+        let round = |op: &mut dyn FnMut()| {
+            let mut accounting = Accounting::new(false);
+            accounting.begin_round();
+            accounting.neighbour = None;
+            for _ in 0..3 {
+                _ = accounting.before();
+                op();
+            }
+            let exact: Vec<bool> = accounting
+                .between
+                .iter()
+                .map(|between| between.exact.is_some())
+                .collect();
+            (exact, accounting)
+        };
+        let are_quiet = |between: &[Between]| between.iter().any(|b| b.is_usage_exact);
+        let (exact, accounting) = round(&mut || burn(MS));
+        // An interrupt may look like help.
+        if !accounting.had_help {
+            assert_eq!(exact, [false; 3]);
+            assert!(!are_quiet(&accounting.between), "it was not read");
+        }
+        // Not where a thread that ends has to wait for a CPU, or other tests start some.
+        let mut spare = None;
+        for _ in 0..20 {
+            let (exact, accounting) = round(&mut || {
+                thread::scope(|scope| {
+                    scope.spawn(|| burn(2 * MS));
+                });
+            });
+            assert!(accounting.had_help);
+            if exact == [false, true, true] {
+                let between = &accounting.between;
+                let (begin, _) = between[1].exact.expect("it is");
+                let (_, end) = between[2].exact.expect("it is");
+                let left = between[1].spare_until(&between[2], 2).expect("it is");
+                spare = Some((left, nanoseconds(end - begin)));
+            }
+        }
+        match spare {
+            Some((spare, time)) => assert!(spare <= 2 * time - 2 * MS, "{spare} of {time}"),
+            None => assert!(!tids_alone(), "never exact"),
+        }
     }
 
     #[test]
@@ -674,15 +834,15 @@ mod tests {
     fn the_cpu_time_of_others_is_read_where_the_warm_up_slept_or_had_help() {
         if Machine::open().usage().is_none() {
             // No kernel's books that can be read so often: nothing to see.
-            assert!(!watches_others(|| thread::sleep(Duration::from_micros(1))));
+            assert!(!watches_others(|| thread::sleep(Duration::from_millis(1))));
             return;
         }
-        assert!(watches_others(|| thread::sleep(Duration::from_micros(1))));
-        // With other tests' threads at work it is read, too.
+        assert!(watches_others(|| thread::sleep(Duration::from_millis(1))));
+        // With other tests' threads at work it is read, too. An interrupt may look like help.
         let alone = tids_alone();
-        let by_itself = watches_others(|| burn(MS));
+        let always = (0..8).all(|_| watches_others(|| burn(MS)));
         if alone && tids_alone() {
-            assert!(!by_itself);
+            assert!(!always);
         }
         let at_work = std::sync::atomic::AtomicBool::new(true);
         let helped = thread::scope(|scope| {
@@ -695,9 +855,10 @@ mod tests {
             let helped = watches_others(|| {
                 let own = clocks::thread_cpu().expect("a clock");
                 let all = clocks::process_cpu().expect("a clock");
+                // What this thread has between the two readings is no help.
                 let others = || {
-                    let own = clocks::thread_cpu().expect("a clock") - own;
                     let all = clocks::process_cpu().expect("a clock") - all;
+                    let own = clocks::thread_cpu().expect("a clock") - own;
                     all.saturating_sub(own)
                 };
                 while others() < 2 * SLACK_NS {}

@@ -111,6 +111,18 @@ impl Machine {
         reading
     }
 
+    /// Whether nobody but the calling thread runs or is ready to: the books then show all that
+    /// others have had, but for what begins after this. Allocates nothing.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut buffer = [0; 64];
+        self.runnable(&mut buffer) == Some(1)
+    }
+
+    /// Tasks that run or are ready to, of the whole machine.
+    fn runnable(&self, buffer: &mut [u8]) -> Option<u64> {
+        runnable(head(self.loadavg.as_ref()?, buffer)?)
+    }
+
     pub(super) fn read(&self) -> Reading {
         let mut buffer = [0; 512];
         Reading {
@@ -124,10 +136,7 @@ impl Machine {
                 .as_ref()
                 .and_then(|file| machine_run_delay(&text_of(file)?)),
             throttled: self.quotas.iter().filter_map(Quota::throttled).sum(),
-            runnable: self
-                .loadavg
-                .as_ref()
-                .and_then(|file| runnable(head(file, &mut buffer)?)),
+            runnable: self.runnable(&mut buffer),
         }
     }
 
@@ -405,6 +414,26 @@ mod tests {
         assert_eq!(machine_run_delay("version 16\ncpu0 0 0 1\n"), None);
         assert_eq!(machine_run_delay("version 16\ntimestamp 1\n"), None);
         assert_eq!(machine_run_delay(""), None);
+    }
+
+    #[test]
+    fn a_machine_on_which_another_thread_runs_is_not_quiet() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let machine = Machine::open();
+        let (stop, runs) = (AtomicBool::new(false), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    runs.store(true, Ordering::Relaxed);
+                }
+            });
+            while !runs.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            let is_quiet = machine.is_quiet();
+            stop.store(true, Ordering::Relaxed);
+            assert!(!is_quiet);
+        });
     }
 
     #[test]

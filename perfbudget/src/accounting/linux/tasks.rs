@@ -1,6 +1,7 @@
 //! The process's other threads: how long each had a CPU and waited for one.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,23 @@ struct Task {
     /// Up to now: nanoseconds.
     cpu: u64,
     run_delay: u64,
+}
+
+/// Tells how many threads the process has, in half a microsecond: the links of its directory of
+/// tasks, two of which are its own (`proc_task_getattr` in the kernel's `fs/proc/base.c`).
+#[derive(Debug)]
+pub(super) struct ThreadCount(File);
+
+impl ThreadCount {
+    pub(super) fn open() -> Option<Self> {
+        let directory = File::open("/proc/self/task").ok()?;
+        clocks::is_of_the_kernel(&directory, clocks::PROC).then_some(Self(directory))
+    }
+
+    /// Of all threads, the calling one included. Allocates nothing.
+    fn read(&self) -> Option<u64> {
+        self.0.metadata().ok()?.nlink().checked_sub(2)
+    }
 }
 
 /// What the other threads did between two times.
@@ -54,6 +72,38 @@ impl Tasks {
             })
             .collect();
         Self { tasks, is_complete }
+    }
+
+    /// Whether the process has these threads and no others, once those that have come to their end
+    /// are gone: the thread that joins one goes on before the kernel has taken it apart. That takes
+    /// some ten microseconds.
+    pub(super) fn are_all_again(&self, count: &ThreadCount) -> bool {
+        const PATIENCE: Duration = Duration::from_micros(200);
+        if self.are_all(count) {
+            return true;
+        }
+        let begin = Instant::now();
+        while !self.are_all(count) {
+            if begin.elapsed() > PATIENCE {
+                return false;
+            }
+            // It may have been on this CPU.
+            thread::yield_now();
+        }
+        true
+    }
+
+    /// Whether there are as many now, the calling one included.
+    pub(super) fn are_all(&self, count: &ThreadCount) -> bool {
+        self.is_complete && count.read() == Some(self.tasks.len() as u64 + 1)
+    }
+
+    /// Brings the books of each up to date, also where it runs on another CPU, unless one has ended.
+    /// Allocates nothing.
+    pub(super) fn bring_up_to_date(&self) -> bool {
+        self.tasks
+            .iter()
+            .all(|task| clocks::cpu_of(task.tid).is_some())
     }
 
     /// What changed since; those that have ended since are missing in it.
@@ -107,9 +157,11 @@ pub(super) fn let_the_main_thread_sleep() {
 /// The name of another thread that goes on running while no operation does: not a worker, which
 /// rests then, but a neighbour, like another test of this process.
 ///
-/// Pools look for more work for some microseconds before they rest.
+/// Pools look for more work for some microseconds before they rest; and a scope goes on when its
+/// threads have returned, which then still have to end, for which they may wait for a CPU.
 pub(super) fn neighbour() -> Option<String> {
     const PAUSE: Duration = Duration::from_micros(300);
+    const TIME_TO_END: Duration = Duration::from_millis(5);
     let mut runnable: Vec<u32> = tids()?
         .into_iter()
         .filter(|tid| is_runnable(*tid))
@@ -119,6 +171,11 @@ pub(super) fn neighbour() -> Option<String> {
     }
     thread::sleep(PAUSE);
     runnable.retain(|tid| is_runnable(*tid));
+    let begin = Instant::now();
+    while !runnable.is_empty() && begin.elapsed() < TIME_TO_END {
+        thread::sleep(PAUSE);
+        runnable.retain(|tid| lives(&stat_of(*tid)));
+    }
     runnable.first().map(|tid| name_of(*tid))
 }
 
@@ -127,23 +184,31 @@ fn name_of(tid: u32) -> String {
     name.unwrap_or_default().trim_end().to_owned()
 }
 
-/// Whether a thread of this process runs or is ready to, and is not about to end: a thread that
-/// has been joined still has to be taken apart by the kernel, for which it may wait for a CPU.
+/// Whether a thread of this process runs or is ready to, and is not about to end.
 fn is_runnable(tid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap_or_default();
-    is_runnable_by(&stat)
+    let stat = stat_of(tid);
+    lives(&stat) && after_name(&stat).starts_with("R ")
 }
 
-/// By `<tid> (<name>) <state> <ppid> <pgrp> <session> <tty> <tpgid> <flags> …`; the name may have
-/// parentheses and spaces.
-fn is_runnable_by(stat: &str) -> bool {
+/// Empty when there is no such thread.
+fn stat_of(tid: u32) -> String {
+    fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap_or_default()
+}
+
+/// Whether there is such a thread, and it is not about to end: one that has been joined still has
+/// to be taken apart by the kernel, for which it may wait for a CPU.
+fn lives(stat: &str) -> bool {
     /// `PF_EXITING` of the kernel's `linux/sched.h`.
     const EXITING: u32 = 0x4;
-    let (_, rest) = stat.rsplit_once(") ").unwrap_or_default();
-    let mut fields = rest.split(' ');
-    let state = fields.next().unwrap_or_default();
-    let flags: Option<u32> = fields.nth(5).and_then(|flags| flags.parse().ok());
-    state == "R" && flags.is_none_or(|flags| flags & EXITING == 0)
+    let flags = after_name(stat).split(' ').nth(6);
+    let flags: Option<u32> = flags.and_then(|flags| flags.parse().ok());
+    !stat.is_empty() && flags.is_none_or(|flags| flags & EXITING == 0)
+}
+
+/// Of `<tid> (<name>) <state> <ppid> <pgrp> <session> <tty> <tpgid> <flags> …` what follows the
+/// name, which may have parentheses and spaces.
+fn after_name(stat: &str) -> &str {
+    stat.rsplit_once(") ").map_or("", |(_, rest)| rest)
 }
 
 impl Task {
@@ -179,12 +244,71 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn a_thread_that_is_ending_is_no_longer_runnable() {
+    fn a_thread_that_is_ending_lives_no_longer() {
         let stat = |state: &str, flags: u32| format!("7 (a) R (b) {state} 1 1 1 0 -1 {flags} 5 6");
-        assert!(is_runnable_by(&stat("R", 0x40_0040)));
-        assert!(!is_runnable_by(&stat("R", 0x40_0044)));
-        assert!(!is_runnable_by(&stat("S", 0x40_0040)));
-        assert!(!is_runnable_by(""));
+        assert!(lives(&stat("R", 0x40_0040)));
+        assert!(lives(&stat("S", 0x40_0040)));
+        assert!(!lives(&stat("R", 0x40_0044)));
+        assert!(!lives(""));
+        assert_eq!(after_name(&stat("S", 1)), "S 1 1 1 0 -1 1 5 6");
+    }
+
+    /// A scope goes on when its threads have returned; they still have to end.
+    #[test]
+    fn a_thread_that_has_done_its_work_is_no_neighbour() {
+        if !has_the_process() {
+            return;
+        }
+        struct Lingers;
+        impl Drop for Lingers {
+            fn drop(&mut self) {
+                let begin = Instant::now();
+                while begin.elapsed() < Duration::from_millis(2) {
+                    std::hint::spin_loop();
+                }
+            }
+        }
+        thread_local!(static LAST: Lingers = const { Lingers });
+        thread::scope(|scope| {
+            scope.spawn(|| LAST.with(|_| ()));
+        });
+        assert_eq!(neighbour(), None);
+    }
+
+    /// Other tests of the same process start and end threads, too.
+    fn has_the_process() -> bool {
+        std::env::var_os("NEXTEST_EXECUTION_MODE").is_some_and(|mode| mode == "process-per-test")
+    }
+
+    #[test]
+    fn threads_that_have_been_joined_are_waited_for_and_others_are_not() {
+        if !has_the_process() {
+            return;
+        }
+        let count = ThreadCount::open().expect("a /proc");
+        let (release, wait) = mpsc::channel::<()>();
+        let before = Tasks::read();
+        assert!(before.are_all(&count));
+        let lives_on = thread::spawn(move || wait.recv());
+        assert!(!before.are_all(&count));
+        assert!(!before.are_all_again(&count));
+        let with_it = Tasks::read();
+        assert!(with_it.are_all(&count));
+        // A thread that ends now and then is still there as it is joined.
+        for _ in 0..100 {
+            thread::scope(|scope| {
+                scope.spawn(|| ());
+            });
+            if with_it.are_all_again(&count) {
+                assert!(with_it.are_all(&count));
+            }
+        }
+        assert!(with_it.bring_up_to_date());
+        drop(release);
+        _ = lives_on.join();
+        if before.are_all_again(&count) {
+            assert!(!with_it.bring_up_to_date());
+        }
     }
 
     #[test]
