@@ -44,7 +44,7 @@ lint: ## formatting, clippy with warnings denied, workflow files against GitHub'
 	@scripts/lint
 
 docs: ## the API documentation, with warnings denied
-	@RUSTDOCFLAGS="$${RUSTDOCFLAGS:-} -D warnings" cargo doc --workspace --no-deps --all-features
+	@scripts/docs
 
 publishable: ## packages that build from themselves, the public surface as listed, the minimum Rust
 	@scripts/minimum-rust

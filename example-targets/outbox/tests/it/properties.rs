@@ -140,7 +140,7 @@ struct Contents {
     pending: BTreeMap<u8, Record>,
     /// When each turn was consumed.
     consumed: BTreeMap<Turn, u64>,
-    /// What drains that did not get to their end may have staged, by child.
+    /// What may be in a write-ahead file that is still there, or again, by child.
     staged: BTreeMap<u8, BTreeSet<Record>>,
 }
 
@@ -184,13 +184,21 @@ impl Contents {
     }
 
     /// What a drain or a sweep that does not get to its end, or whose removals are not synced,
-    /// may leave of this: all of it, what has not expired, and where there is nothing to
-    /// deliver, what is in the one file or in the other. The write-ahead file may have a turn
-    /// that was replaced since. Each with a ledger that has been written, or not.
+    /// may leave of this: all of it, or without some of what has expired, as each file is gone
+    /// through by itself; and where there is nothing to deliver, what is in the one file or in the
+    /// other. The write-ahead file may have a turn that was replaced since. Each with a ledger that
+    /// has been written, or not.
     fn parts(&self, now_ms: u64) -> BTreeSet<Self> {
         let mut rest = self.clone();
-        rest.expire(now_ms);
-        let mut parts = vec![self.clone(), rest.clone()];
+        let expired = rest.expire(now_ms);
+        let mut parts = vec![self.clone()];
+        for ((child, _), _) in expired {
+            for at in 0..parts.len() {
+                let mut without = parts[at].clone();
+                without.pending.remove(&child);
+                parts.push(without);
+            }
+        }
         if rest.fresh(now_ms).is_empty() {
             let mut nothing = self.clone();
             nothing.pending.clear();
@@ -212,7 +220,17 @@ impl Contents {
         forgot.chain(parts.iter().cloned()).collect()
     }
 
-    /// A drain began and did not get to its end.
+    /// [`Self::parts`], where what was to be delivered may have been staged.
+    fn staged_parts(&self, now_ms: u64) -> BTreeSet<Self> {
+        let parts = self.parts(now_ms).into_iter();
+        let staged = parts.map(|mut part| {
+            part.stage(now_ms);
+            part
+        });
+        staged.collect()
+    }
+
+    /// What is pending may be in a write-ahead file.
     fn stage(&mut self, now_ms: u64) {
         let mut rest = self.clone();
         rest.expire(now_ms);
@@ -275,7 +293,8 @@ struct Machine {
     /// The lines that other programs wrote, and whether each must be a dead letter one day.
     damage: Vec<bool>,
     /// Whether turns must come in the order of their children's first commits: after a
-    /// crash there may be more than one such order.
+    /// crash, or a drain that failed to set aside what had expired, there may be more than one
+    /// such order.
     is_ordered: bool,
 }
 
@@ -511,18 +530,17 @@ impl Machine {
             })?;
             self.check_expired()?;
         }
+        // What it staged comes first, before what had expired and was left where it was.
+        if end == End::Somewhere {
+            let has_expired = |world: &World| !world.now.clone().expire(now_ms).is_empty();
+            self.is_ordered &= !self.worlds.iter().any(has_expired);
+        }
         self.step(|world| {
-            let parts = world.now.parts(now_ms);
+            // The write-ahead file is there until its removal, and after it until a sync.
+            let parts = world.now.staged_parts(now_ms);
             if matches!(end, End::Refused | End::Somewhere) {
-                let staged: BTreeSet<Contents> = parts
-                    .into_iter()
-                    .map(|mut part| {
-                        part.stage(now_ms);
-                        part
-                    })
-                    .collect();
-                let ends = staged.iter().cloned();
-                return ends.map(|now| world.becomes(now, staged.clone())).collect();
+                let ends = parts.iter().cloned();
+                return ends.map(|now| world.becomes(now, parts.clone())).collect();
             }
             let mut done = world.now.clone();
             done.expire(now_ms);
@@ -554,10 +572,12 @@ impl Machine {
             self.damage_is_set_aside()?;
         }
         self.step(|world| {
-            let parts = world.now.parts(now_ms);
+            // It takes over a write-ahead file that is there, and adds the inbox to it.
+            let parts = world.now.staged_parts(now_ms);
             if swept.is_ok() {
                 let mut rest = world.now.clone();
                 rest.expire(now_ms);
+                rest.stage(now_ms);
                 return vec![world.becomes(rest.forget(now_ms), parts)];
             }
             let ends = parts.iter().cloned();
