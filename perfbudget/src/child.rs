@@ -291,7 +291,10 @@ mod imp {
             assert!(timed.output.status.success() && id > 0);
             assert!(timed.wall > Duration::ZERO);
             let (waited, wall) = (timed.waited, timed.wall);
-            assert!(waited.is_some_and(|waited| waited < wall), "{waited:?} {wall:?}");
+            assert!(
+                waited.is_some_and(|waited| waited < wall),
+                "{waited:?} {wall:?}"
+            );
             // A child that it waits for may have waited itself.
             let shell = "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done & wait";
             let timed = super::timed(Command::new("sh").args(["-c", shell]), |_| ());
