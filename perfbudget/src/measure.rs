@@ -189,9 +189,12 @@ fn samples<I, T>(
     let mut sampler = Sampler::new(batch);
     let discipline = discipline.map(InForce::begin);
     let discipline = discipline.as_ref();
+    let mut times = [(Duration::ZERO, SampleTimes::default()); SAMPLES];
+    // From the same depth of the stack, so that the samples touch no page of it first.
     sampler.sample(discipline, accounting.as_deref_mut(), setup, op);
-    let times: [(Duration, SampleTimes); SAMPLES] =
-        std::array::from_fn(|_| sampler.sample(discipline, accounting.as_deref_mut(), setup, op));
+    for sample in &mut times {
+        *sample = sampler.sample(discipline, accounting.as_deref_mut(), setup, op);
+    }
     let measurement = Measurement {
         samples: times.map(|(wall, _)| wall),
     };
