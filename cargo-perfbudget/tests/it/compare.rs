@@ -450,7 +450,12 @@ fn an_interrupt_removes_what_was_checked_out_and_keeps_what_was_measured() {
 #[cfg(unix)]
 fn of_commands(baseline: &str, candidate: &str) -> Compared {
     let out = TempDir::new().expect("a directory");
+    // Other tests run beside this one.
+    let policy = out.path().join("policy.toml");
+    fs::write(&policy, "[policy]\nmax_cv_percent = 99\n").expect("written");
     let output = command(out.path())
+        .arg("--policy")
+        .arg(&policy)
         .args([
             "--baseline-cmd",
             baseline,
@@ -468,12 +473,12 @@ fn of_commands(baseline: &str, candidate: &str) -> Compared {
 #[cfg(unix)]
 #[test]
 fn commands_are_compared_and_one_that_fails_is_rejected() {
-    // Much slower, whatever the machine does.
-    let compared = of_commands("sleep 0.01", "sleep 0.1");
+    // Much slower, whatever the machine does, and long enough for the control to be the same.
+    let compared = of_commands("sleep 0.05", "sleep 0.2");
     let gate = compared.gate("command");
     assert_eq!(gate["status"], "regressed", "{}", compared.said());
     assert_eq!(compared.code(), 3);
-    assert_eq!(compared.decision()["baseline"]["name"], "sleep 0.01");
+    assert_eq!(compared.decision()["baseline"]["name"], "sleep 0.05");
 
     let compared = of_commands("true", "echo 'it <broke>' >&2; exit 9");
     assert_eq!(compared.code(), 3, "{}", compared.said());
