@@ -49,23 +49,29 @@ pub(crate) fn figures(samples: &[SampleTimes], delays: &Delays) -> RoundFigures 
         .collect();
     let his: Vec<Duration> = bounds.iter().map(|(hi, _)| *hi).collect();
     let rests: Option<Vec<u64>> = bounds.iter().map(|(_, rest)| *rest).collect();
-    let lower = [
-        Some(least(&his, hidden_delay(rests.as_deref(), delays))),
-        rests.map(|rests| {
-            let budget = hidden_delay(Some(&[]), delays);
-            least(&less(&his, rests), budget)
-        }),
-        by_sample(samples, delays).map(|others| least(&less(&his, others), delays.steal_ns)),
-    ];
-    let lo = lower.into_iter().flatten().reduce(|one, other| Centre {
-        trimmed_mean: one.trimmed_mean.max(other.trimmed_mean),
-        median: one.median.max(other.median),
+
+    let others_waited = delays.other_tasks_delay_ns;
+    let all_waited = rests.as_ref().zip(others_waited).map(|(rests, others)| {
+        let add = |sum: u64, rest: &u64| sum.saturating_add(*rest);
+        rests.iter().fold(others, add)
     });
-    let hi = centre(&his);
+    let by_budget = least(&his, budget(all_waited, delays));
+    let by_own_waiting =
+        rests.map(|rests| least(&less(&his, &rests), budget(others_waited, delays)));
+    let by_others_time = foreign_at_most(samples, delays)
+        .map(|foreign| least(&less(&his, &foreign), delays.steal_ns));
+    let lo =
+        [by_own_waiting, by_others_time]
+            .into_iter()
+            .flatten()
+            .fold(by_budget, |one, other| Centre {
+                trimmed_mean: one.trimmed_mean.max(other.trimmed_mean),
+                median: one.median.max(other.median),
+            });
     RoundFigures {
         wall,
-        lo: lo.unwrap_or(hi),
-        hi,
+        lo,
+        hi: centre(&his),
     }
 }
 
@@ -79,16 +85,16 @@ fn least(samples: &[Duration], budget: u64) -> Centre {
 }
 
 /// Each sample less so many nanoseconds.
-fn less(samples: &[Duration], nanoseconds: Vec<u64>) -> Vec<Duration> {
+fn less(samples: &[Duration], nanoseconds: &[u64]) -> Vec<Duration> {
     let pairs = samples.iter().zip(nanoseconds);
     pairs
-        .map(|(sample, less)| sample.saturating_sub(Duration::from_nanos(less)))
+        .map(|(sample, less)| sample.saturating_sub(Duration::from_nanos(*less)))
         .collect()
 }
 
-/// For how long others can have had a CPU in each sample: what they had where that was read, and
-/// what our threads left over.
-fn by_sample(samples: &[SampleTimes], delays: &Delays) -> Option<Vec<u64>> {
+/// For how long others can have had a CPU in each sample, at most: what they had where that was
+/// read, and what our threads left over.
+fn foreign_at_most(samples: &[SampleTimes], delays: &Delays) -> Option<Vec<u64>> {
     let foreign = foreign_by_sample(samples, delays);
     let each = samples.iter().enumerate().map(|(n, sample)| {
         let foreign = foreign.as_ref().map(|foreign| foreign[n]);
@@ -162,29 +168,26 @@ fn hi_and_rest(sample: &SampleTimes, delays: &Delays) -> (Duration, Option<u64>)
     )
 }
 
-/// How long others may have delayed the round beyond what is taken out, and what the measuring thread
-/// still waited (`rests`, where it is known): nanoseconds.
+/// For how long others may have delayed our tasks in the round, at most: nanoseconds. These
+/// `waited` for so long, where that is known.
 ///
 /// A task that a quota stops is still ready to run: that time is in run delay and in what our tasks
 /// left over, but not in what others had.
-fn hidden_delay(rests: Option<&[u64]>, delays: &Delays) -> u64 {
-    let ours = delays
-        .other_tasks_delay_ns
-        .zip(rests)
-        .map(|(others, rests)| {
-            rests
-                .iter()
-                .fold(others, |sum, rest| sum.saturating_add(*rest))
-        });
-    let others = delays
+fn budget(waited: Option<u64>, delays: &Delays) -> u64 {
+    let others_had = delays
         .foreign_cpu_ns
         .map(|foreign| foreign.saturating_add(delays.throttled_ns));
-    [ours, others, delays.spare_cpu_ns, delays.machine_delay_ns]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(u64::MAX)
-        .saturating_add(delays.steal_ns)
+    [
+        waited,
+        others_had,
+        delays.spare_cpu_ns,
+        delays.machine_delay_ns,
+    ]
+    .into_iter()
+    .flatten()
+    .min()
+    .unwrap_or(u64::MAX)
+    .saturating_add(delays.steal_ns)
 }
 
 #[cfg(test)]

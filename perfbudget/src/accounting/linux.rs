@@ -9,7 +9,10 @@
 //!
 //! Before an operation: CPU time of reaped children (where the warm-up had any), of the process,
 //! of all tasks of the machine (where that takes less than a microsecond, and the warm-up slept or
-//! had other threads at work), `schedstat`, start.
+//! had other threads at work), `schedstat`, start. Where the warm-up had other threads at work, before
+//! these: threads that an operation has joined are waited for to be gone, and the clocks of the others
+//! are read, so that the process's clock knows what they have had up to now; between the process's and
+//! the machine's CPU time, whether anybody else is at work (`/proc/loadavg`).
 //! After it: end, `schedstat`, and where there was run delay the CPU times of thread, process and
 //! children. The process's clock brings the books of the calling thread up to date, so that the
 //! CPU time in `schedstat` is that of the same moment.
@@ -99,11 +102,11 @@ struct Between {
     usage: Option<u64>,
     process: Option<u64>,
     children: Option<u64>,
-    /// Whether `usage` shows all that others have had: nobody else was at work.
-    is_usage_exact: bool,
-    /// Just before and just after `process` was read, where the books of all threads were up to
-    /// date.
-    exact: Option<(Instant, Instant)>,
+    /// Whether nobody else was at work, so that `usage` shows all that others have had.
+    is_quiet: bool,
+    /// Just before and just after `process` was read, where that is exact: the books of all threads
+    /// were up to date.
+    process_read: Option<(Instant, Instant)>,
 }
 
 impl Between {
@@ -118,8 +121,8 @@ impl Between {
     /// What the process's threads left over until a later time of so many CPUs, at most: children
     /// count as others.
     fn spare_until(&self, later: &Self, cpus: u64) -> Option<u64> {
-        let (begin, _) = self.exact?;
-        let (_, end) = later.exact?;
+        let (begin, _) = self.process_read?;
+        let (_, end) = later.process_read?;
         let ours = difference(self.process, later.process)?;
         let time = nanoseconds(end.saturating_duration_since(begin));
         Some(time.saturating_mul(cpus).saturating_sub(ours))
@@ -206,20 +209,23 @@ impl Accounting {
         match self.between.len() {
             0 => self.sleeps = sleeps(),
             1 => {
-                self.had_help = self.had_help();
-                self.watches_others = self.had_help || self.has_waited();
+                self.had_help = self.warm_up_had_help();
+                self.watches_others = self.had_help || self.warm_up_slept();
             }
             _ => {}
         }
-        let up_to_date = self.had_help.then(|| self.bring_up_to_date()).flatten();
+        let up_to_date = self
+            .had_help
+            .then(|| self.bring_threads_up_to_date())
+            .flatten();
         let time = Instant::now();
         let mut now = Between {
             children: self.children_cpu(),
             process: clocks::process_cpu(),
             ..Between::default()
         };
-        now.exact = up_to_date.map(|begin| (begin, Instant::now()));
-        now.is_usage_exact = self.had_help && self.machine.is_quiet();
+        now.process_read = up_to_date.map(|begin| (begin, Instant::now()));
+        now.is_quiet = self.had_help && self.machine.is_quiet();
         now.usage = self.watches_others.then(|| self.machine.usage()).flatten();
         if self.between.len() < self.between.capacity() {
             self.between.push(now);
@@ -235,12 +241,12 @@ impl Accounting {
     /// Whether others may have delayed the warm-up out of the measuring thread's sight, as it slept.
     /// What delays a thread that does all by itself is its own run delay, and the CPU time of others
     /// is not needed.
-    fn has_waited(&self) -> bool {
+    fn warm_up_slept(&self) -> bool {
         self.sleeps.is_none() || sleeps() != self.sleeps
     }
 
     /// Whether other threads of the process had a CPU in the warm-up, and may have been delayed.
-    fn had_help(&self) -> bool {
+    fn warm_up_had_help(&self) -> bool {
         let Some(round) = &self.round else {
             return true;
         };
@@ -253,7 +259,7 @@ impl Accounting {
 
     /// Waits until the threads that an operation started and that have not quite ended have done so,
     /// and brings the books of the others up to date: the time before that, where these are all.
-    fn bring_up_to_date(&self) -> Option<Instant> {
+    fn bring_threads_up_to_date(&self) -> Option<Instant> {
         let tasks = &self.round.as_ref()?.tasks;
         let threads = self.threads.as_ref()?;
         tasks.are_all_again(threads).then_some(())?;
@@ -336,13 +342,16 @@ impl Accounting {
     /// What the round's readings come to. With `probe`, the time that an operation takes, also
     /// looks whether other threads go on when the last one is over.
     pub(crate) fn end_round(&mut self, probe: Option<Duration>) -> RoundReadings {
-        let up_to_date = self.had_help.then(|| self.bring_up_to_date()).flatten();
+        let up_to_date = self
+            .had_help
+            .then(|| self.bring_threads_up_to_date())
+            .flatten();
         let Some(first) = self.round.take() else {
             return RoundReadings::default();
         };
         let tasks = Tasks::read();
         let process = clocks::process_cpu();
-        let exact = up_to_date.map(|begin| (begin, Instant::now()));
+        let process_read = up_to_date.map(|begin| (begin, Instant::now()));
         let thread = clocks::thread_cpu();
         let children = clocks::children_cpu();
         let machine = self.machine.read_at_the_end();
@@ -430,7 +439,7 @@ impl Accounting {
             children,
             process,
             usage: machine.root_usage,
-            exact,
+            process_read,
             ..Between::default()
         });
         let out_of_sight = probe
@@ -465,7 +474,7 @@ impl Accounting {
         let others = pairs.map(|(begin, end)| Others {
             foreign_ns: begin.foreign_until(end).filter(|_| !may_be_stale),
             spare_ns: cpus.and_then(|cpus| begin.spare_until(end, cpus)),
-            begins_quiet: begin.is_usage_exact,
+            begins_quiet: begin.is_quiet,
         });
         others.collect()
     }
@@ -717,7 +726,7 @@ mod tests {
             let from = begin + Duration::from_nanos(at * MS);
             Between {
                 process: Some(process * MS),
-                exact: is_exact.then(|| (from, from + Duration::from_millis(1))),
+                process_read: is_exact.then(|| (from, from + Duration::from_millis(1))),
                 ..Between::default()
             }
         };
@@ -736,7 +745,7 @@ mod tests {
             [Some(7 * MS), None, None, Some(0)]
         );
         let quiet = Between {
-            is_usage_exact: true,
+            is_quiet: true,
             ..Between::default()
         };
         let mut accounting = Accounting::new(false);
@@ -770,11 +779,11 @@ mod tests {
             let exact: Vec<bool> = accounting
                 .between
                 .iter()
-                .map(|between| between.exact.is_some())
+                .map(|between| between.process_read.is_some())
                 .collect();
             (exact, accounting)
         };
-        let are_quiet = |between: &[Between]| between.iter().any(|b| b.is_usage_exact);
+        let are_quiet = |between: &[Between]| between.iter().any(|b| b.is_quiet);
         let (exact, accounting) = round(&mut || burn(MS));
         // An interrupt may look like help.
         if !accounting.had_help {
@@ -792,8 +801,8 @@ mod tests {
             assert!(accounting.had_help);
             if exact == [false, true, true] {
                 let between = &accounting.between;
-                let (begin, _) = between[1].exact.expect("it is");
-                let (_, end) = between[2].exact.expect("it is");
+                let (begin, _) = between[1].process_read.expect("it is");
+                let (_, end) = between[2].process_read.expect("it is");
                 let left = between[1].spare_until(&between[2], 2).expect("it is");
                 spare = Some((left, nanoseconds(end - begin)));
             }
