@@ -629,6 +629,7 @@ fn round_times(figures: &RoundFigures, round: &AccountedRound) -> RoundTimes {
         lo_median_ns: nanoseconds(figures.lo.median),
         hi_ns: nanoseconds(figures.hi.trimmed_mean),
         hi_median_ns: nanoseconds(figures.hi.median),
+        pace_ns: round.pace.map(nanoseconds),
         samples: round.samples.to_vec(),
         delays: round.readings.delays.clone(),
     }

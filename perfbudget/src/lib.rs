@@ -53,6 +53,7 @@
 //! | [`PERF_BUDGET_MULTIPLIER`](MULTIPLIER_ENV) | widens every limit: a number, or `auto` ([`machine`]); 1.0 when unset |
 //! | [`PERFBUDGET_DIR`](DIR_ENV) | where records go; none are written when unset |
 //! | [`PERFBUDGET_RUN_ID`](RUN_ID_ENV) | the run's name where cargo-nextest gives none |
+//! | [`PERFBUDGET_PACE`](PACE_ENV) | also times fixed work beside the samples, as `cargo perfbudget compare` asks for |
 //! | [`PERFBUDGET_DENY`](DENY_ENV) | passing verdicts that fail: `contended,undecided,not_measured` |
 //!
 //! # What this changes in your process
@@ -90,6 +91,7 @@ pub mod machine;
 mod measure;
 mod message;
 mod multiplier;
+mod pace;
 pub mod record;
 mod run;
 #[cfg(feature = "sqlite")]
@@ -114,6 +116,7 @@ pub use measure::{
     trimmed_mean_with_setup,
 };
 pub use multiplier::{MULTIPLIER_ENV, Multiplier, MultiplierError};
+pub use pace::PACE_ENV;
 pub use record::Record;
 pub use run::{DIR_ENV, RUN_ID_ENV};
 #[cfg(feature = "sqlite")]

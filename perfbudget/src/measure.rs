@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::accounting::{Accounting, Others, RoundReadings};
 use crate::allocator::{self, Discipline, InForce};
+use crate::pace;
 use crate::record::{SampleTimes, nanoseconds};
 use crate::statistics;
 
@@ -137,14 +138,16 @@ fn round<I, T>(
     setup: &mut impl FnMut() -> I,
     op: &mut impl FnMut(&mut I) -> T,
 ) -> Measurement {
-    let (measurement, _) = samples(discipline, batch, None, setup, op);
-    measurement
+    let samples = samples(Sampler::new(batch), discipline, None, setup, op);
+    measurement(&samples)
 }
 
 /// A round with what the kernel's books say of it.
 pub(crate) struct AccountedRound {
     pub(crate) measurement: Measurement,
     pub(crate) samples: [SampleTimes; SAMPLES],
+    /// Of the samples, where it was asked for.
+    pub(crate) pace: Option<Duration>,
     pub(crate) readings: RoundReadings,
 }
 
@@ -159,12 +162,19 @@ pub(crate) fn accounted_round<I, T>(
     op: &mut impl FnMut(&mut I) -> T,
 ) -> AccountedRound {
     accounting.begin_round();
-    let (measurement, mut samples) = samples(discipline, batch, Some(accounting), setup, op);
+    let sampler = Sampler {
+        is_paced: pace::is_wanted(),
+        ..Sampler::new(batch)
+    };
+    let samples = samples(sampler, discipline, Some(accounting), setup, op);
+    let measurement = measurement(&samples);
     let readings = accounting.end_round(is_first.then(|| measurement.mean()));
-    add_others(&mut samples, &readings.others);
+    let mut times = samples.map(|sample| sample.times);
+    add_others(&mut times, &readings.others);
     AccountedRound {
         measurement,
-        samples,
+        samples: times,
+        pace: mean_pace(&samples),
         readings,
     }
 }
@@ -178,27 +188,44 @@ fn add_others(samples: &mut [SampleTimes], others: &[Others]) {
     }
 }
 
+/// What was read of one sample.
+#[derive(Clone, Copy, Default)]
+struct Sample {
+    wall: Duration,
+    times: SampleTimes,
+    /// The time of the fixed work just before it and just after it: the mean.
+    pace: Option<Duration>,
+}
+
+fn measurement(samples: &[Sample; SAMPLES]) -> Measurement {
+    Measurement {
+        samples: samples.map(|sample| sample.wall),
+    }
+}
+
+/// The trimmed mean, as the samples have it.
+fn mean_pace(samples: &[Sample]) -> Option<Duration> {
+    let paces: Option<Vec<Duration>> = samples.iter().map(|sample| sample.pace).collect();
+    paces.map(|paces| statistics::trimmed_mean(&paces))
+}
+
 /// A discarded warm-up and the samples.
 fn samples<I, T>(
+    mut sampler: Sampler<I, T>,
     discipline: Option<&dyn Discipline>,
-    batch: u32,
     mut accounting: Option<&mut Accounting>,
     setup: &mut impl FnMut() -> I,
     op: &mut impl FnMut(&mut I) -> T,
-) -> (Measurement, [SampleTimes; SAMPLES]) {
-    let mut sampler = Sampler::new(batch);
+) -> [Sample; SAMPLES] {
     let discipline = discipline.map(InForce::begin);
     let discipline = discipline.as_ref();
-    let mut times = [(Duration::ZERO, SampleTimes::default()); SAMPLES];
+    let mut samples = [Sample::default(); SAMPLES];
     // From the same depth of the stack, so that the samples touch no page of it first.
     sampler.sample(discipline, accounting.as_deref_mut(), setup, op);
-    for sample in &mut times {
+    for sample in &mut samples {
         *sample = sampler.sample(discipline, accounting.as_deref_mut(), setup, op);
     }
-    let measurement = Measurement {
-        samples: times.map(|(wall, _)| wall),
-    };
-    (measurement, times.map(|(_, times)| times))
+    samples
 }
 
 /// Room for a sample's inputs and outputs, made once, so that keeping them is no allocation.
@@ -206,6 +233,8 @@ struct Sampler<I, T> {
     batch: usize,
     inputs: Vec<I>,
     outputs: Vec<T>,
+    /// Whether the pace is read beside each sample.
+    is_paced: bool,
 }
 
 impl<I, T> Sampler<I, T> {
@@ -215,6 +244,7 @@ impl<I, T> Sampler<I, T> {
             batch,
             inputs: Vec::with_capacity(batch),
             outputs: Vec::with_capacity(batch),
+            is_paced: false,
         }
     }
 
@@ -224,11 +254,12 @@ impl<I, T> Sampler<I, T> {
         accounting: Option<&mut Accounting>,
         setup: &mut impl FnMut() -> I,
         op: &mut impl FnMut(&mut I) -> T,
-    ) -> (Duration, SampleTimes) {
+    ) -> Sample {
         self.inputs.extend((0..self.batch).map(|_| setup()));
         if let Some(discipline) = discipline {
             discipline.settle();
         }
+        let pace_before = self.pace();
         let reading = accounting.map(|accounting| (accounting.before(), accounting));
         let start = Instant::now();
         for input in &mut self.inputs {
@@ -243,9 +274,18 @@ impl<I, T> Sampler<I, T> {
                 ..SampleTimes::default()
             },
         };
+        let pace = pace_before.zip(self.pace());
         self.outputs.clear();
         self.inputs.clear();
-        (wall, times)
+        Sample {
+            wall,
+            times,
+            pace: pace.map(|(before, after)| (before + after) / 2),
+        }
+    }
+
+    fn pace(&self) -> Option<Duration> {
+        self.is_paced.then(pace::pace).flatten()
     }
 }
 
@@ -276,6 +316,40 @@ mod tests {
             kept,
             [(Some(1), Some(11), false), (Some(2), Some(12), true), none]
         );
+    }
+
+    #[test]
+    fn the_pace_is_read_before_and_after_each_sample_where_it_is_asked_for() {
+        let sample = |is_paced| {
+            let mut sampler = Sampler {
+                is_paced,
+                ..Sampler::new(1)
+            };
+            let start = Instant::now();
+            let sample = sampler.sample(None, None, &mut || (), &mut |()| ());
+            (sample, start.elapsed())
+        };
+        assert_eq!(sample(false).0.pace, None);
+        let (sample, elapsed) = sample(true);
+        assert_eq!(sample.pace.is_some(), pace::pace().is_some());
+        if let Some(pace) = sample.pace {
+            assert!(!pace.is_zero() && sample.wall + 2 * pace <= elapsed);
+        }
+    }
+
+    #[test]
+    fn the_pace_of_a_round_is_a_trimmed_mean_of_all_or_none() {
+        let samples = |paces: [Option<u64>; SAMPLES]| {
+            let sample = |pace: Option<u64>| Sample {
+                pace: pace.map(Duration::from_micros),
+                ..Sample::default()
+            };
+            mean_pace(&paces.map(sample))
+        };
+        let mut paces = [5, 1, 2, 3, 4, 6, 7, 8, 9, 10, 4_000].map(Some);
+        assert_eq!(samples(paces), Some(Duration::from_micros(6)));
+        paces[3] = None;
+        assert_eq!(samples(paces), None);
     }
 
     #[test]

@@ -397,6 +397,7 @@ mod tests {
             lo_median_ns: ns,
             hi_ns: ns,
             hi_median_ns: ns,
+            pace_ns: None,
             samples: Vec::new(),
             delays: Delays {
                 foreign_cpu_ns: Some(31_000_000),

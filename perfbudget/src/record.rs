@@ -154,6 +154,10 @@ pub struct RoundTimes {
     pub hi_ns: u64,
     /// Median of the upper bound.
     pub hi_median_ns: u64,
+    /// Trimmed mean of the time that fixed work took just before and just after each sample: how
+    /// fast the core went. Read where [`PACE_ENV`](crate::PACE_ENV) asks for it, on x86-64 and
+    /// 64-bit Arm.
+    pub pace_ns: Option<u64>,
     /// Its samples in the order taken.
     pub samples: Vec<SampleTimes>,
     /// What else was read, from which the bounds were made.

@@ -2,12 +2,14 @@
 
 mod counts;
 mod evidence;
+mod pace;
 mod times;
 
 use std::collections::BTreeSet;
 
 use super::decision::{
-    Change, Decision, Effect, Family, GateDecision, Method, Role, SCHEMA, Status, Subject, Verdict,
+    Change, Decision, Effect, Family, GateDecision, Method, Pace, Role, SCHEMA, Status, Subject,
+    Verdict,
 };
 use super::history::Repetition;
 use super::policy::{Acknowledged, Expect, Policy, is_match};
@@ -51,6 +53,7 @@ struct Finding {
     wall: Option<Change>,
     control: Option<Change>,
     max_cv_percent: Option<f64>,
+    pace: Option<Pace>,
     counts: std::collections::BTreeMap<String, [u64; 2]>,
     warnings: Vec<String>,
 }
@@ -65,6 +68,7 @@ impl Finding {
             wall: None,
             control: None,
             max_cv_percent: None,
+            pace: None,
             counts: std::collections::BTreeMap::new(),
             warnings: Vec::new(),
         }
@@ -135,6 +139,7 @@ fn gate_decision(
         wall: finding.wall,
         control: finding.control,
         max_cv_percent: finding.max_cv_percent,
+        pace: finding.pace,
         repetitions: gate.repetitions(),
         counts: finding.counts,
     }

@@ -77,6 +77,9 @@ pub(crate) struct GateDecision {
     pub(crate) control: Option<Change>,
     /// The larger of the two sides' variations.
     pub(crate) max_cv_percent: Option<f64>,
+    /// What went along with the pace of the core, and is taken out of `change`, `control` and
+    /// `max_cv_percent`.
+    pub(crate) pace: Option<Pace>,
     /// Processes with a metric: baseline, candidate.
     pub(crate) repetitions: [u32; 2],
     /// Counts of count gates by key: baseline, candidate; the largest where processes differ.
@@ -95,6 +98,18 @@ pub(crate) struct Change {
     pub(crate) high_percent: f64,
     /// Two-sided, of the rank test.
     pub(crate) p: f64,
+}
+
+/// How a gate's times go along with the pace of the core that they were measured on: with the time
+/// of fixed work beside the samples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pace {
+    /// Per cent that a time is longer by for a per cent that the fixed work is.
+    pub(crate) slope: f64,
+    /// The change with it: of the times as they were measured.
+    pub(crate) change: Option<Change>,
+    /// The larger variation with it.
+    pub(crate) max_cv_percent: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -52,6 +52,10 @@ pub(crate) enum Outcome {
         exact: bool,
         /// Elapsed time. Nanoseconds an operation.
         wall_ns: f64,
+        /// How long fixed work took beside the samples: how fast the core went. Nanoseconds; where
+        /// it was measured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pace_ns: Option<f64>,
     },
     /// A count gate; zeros are left out.
     Counts { counts: BTreeMap<String, u64> },
@@ -153,10 +157,15 @@ fn repetition(line: &[u8]) -> Result<Repetition, String> {
     }
     let repetition: Repetition = serde_json::from_slice(line).map_err(unusable)?;
     if let Outcome::Times {
-        own_ns, wall_ns, ..
+        own_ns,
+        wall_ns,
+        pace_ns,
+        ..
     } = repetition.result
     {
-        for (name, time) in [("own_ns", own_ns), ("wall_ns", wall_ns)] {
+        let times = [("own_ns", own_ns), ("wall_ns", wall_ns)];
+        let pace = pace_ns.map(|pace_ns| ("pace_ns", pace_ns));
+        for (name, time) in times.into_iter().chain(pace) {
             if !(time.is_finite() && time > 0.0) {
                 return Err(format!("{name} is {time}, which is no time"));
             }
@@ -202,19 +211,21 @@ mod tests {
     fn what_is_written_is_read_back() {
         let text = [
             line(0, TIMES),
+            line(4, &format!("{TIMES},\"pace_ns\":10800.0")),
             line(1, "\"outcome\":\"counts\",\"counts\":{\"files\":2}"),
             line(2, "\"outcome\":\"failed\",\"why\":\"it ended with 101\""),
             line(3, "\"outcome\":\"not_measured\",\"why\":\"a debug build\""),
         ]
         .concat();
         let repetitions = parsed(&text).expect("read");
-        assert_eq!(repetitions.len(), 4);
+        assert_eq!(repetitions.len(), 5);
         assert_eq!(
             repetitions[0].result,
             Outcome::Times {
                 own_ns: 12.5,
                 exact: true,
-                wall_ns: 13.0
+                wall_ns: 13.0,
+                pace_ns: None,
             }
         );
         assert_eq!(super::text(&repetitions).expect("JSON"), text);
@@ -247,6 +258,10 @@ mod tests {
             (
                 line(1, TIMES).replace("13.0", "-1"),
                 "line 2: wall_ns is -1, which",
+            ),
+            (
+                line(1, &format!("{TIMES},\"pace_ns\":0.0")),
+                "line 2: pace_ns is 0, which",
             ),
             (
                 line(1, TIMES).replace("13.0", "1e999"),

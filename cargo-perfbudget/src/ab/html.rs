@@ -14,7 +14,7 @@ use std::fmt::Write;
 
 use crate::ab::decision::{Decision, Effect, GateDecision, Method};
 use crate::ab::history::{Outcome, Repetition};
-use crate::ab::text::{counted, percent, time};
+use crate::ab::text::{self, counted, percent, time};
 
 use escape::Text;
 
@@ -234,6 +234,9 @@ fn section(gate: &GateDecision, repetitions: &[&Repetition]) -> String {
         }
         html.push_str("</tbody></table>\n");
     }
+    if let Some(pace) = &gate.pace {
+        _ = writeln!(html, "<p>{}</p>", Text(text::levelled(gate, pace)));
+    }
     html.push_str(&series::plot(&gate.gate, repetitions));
     if let Some(failed) = first_failure(repetitions) {
         let side = series::side(failed.0);
@@ -300,7 +303,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::ab::decision::{Change, Family, Role, SCHEMA, Status, Subject, Verdict};
+    use crate::ab::decision::{Change, Family, Pace, Role, SCHEMA, Status, Subject, Verdict};
     use crate::ab::history::{self, Side};
     use crate::ab::policy::Policy;
 
@@ -326,6 +329,7 @@ mod tests {
             wall: None,
             control: None,
             max_cv_percent: None,
+            pace: None,
             repetitions: [6, 6],
             counts: BTreeMap::new(),
         }
@@ -383,6 +387,7 @@ mod tests {
             own_ns,
             exact,
             wall_ns: own_ns * 1.1,
+            pace_ns: None,
         }
     }
 
@@ -403,12 +408,17 @@ mod tests {
     }
 
     fn example() -> String {
-        let drain = timed(
+        let mut drain = timed(
             "outbox/drain-25",
             Status::Regressed,
             Effect::Reject,
             change(10.2, 1.5),
         );
+        drain.pace = Some(Pace {
+            slope: 0.634,
+            change: Some(change(4.1, 9.0)),
+            max_cv_percent: Some(13.4),
+        });
         let mut syncs = gate("outbox/drain-syncs", Status::Changed, Effect::Inconclusive);
         syncs.counts = BTreeMap::from([("dirs".to_owned(), [2, 1]), ("files".to_owned(), [2, 2])]);
         let broken = gate("outbox/broken", Status::BadStatus, Effect::Reject);
@@ -448,6 +458,9 @@ mod tests {
             "<title>outbox/drain-25: +10.2 %, from +8.70 % to +11.7 %: regressed</title>",
             "<desc>The threshold is 5 % either way. The baseline against itself: +0.20 %",
             "24 processes in the order in which they were run",
+            "<p>The core went now faster, now slower, as fixed work beside the samples shows. For \
+             each per cent that the work took longer, 0.63 % are taken out of the times. As \
+             measured: variation 13.4 %, change +4.10 % (-4.90 … +13.1 %). Without that: ",
             "the baseline has a median of ",
             "class=\"candidate inexact\"",
             "<tr class=\"differs\"><th scope=\"row\">dirs</th><td>2</td><td>1</td></tr>",

@@ -15,7 +15,7 @@ mod rank_sum;
 mod ranks;
 mod signed_rank;
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 mod welch;
 
 use std::cmp::Ordering;
@@ -117,6 +117,24 @@ fn first(is_enough: impl Fn(u32) -> bool) -> u32 {
         .unwrap_or(REPETITIONS_MAX)
 }
 
+/// By how much the second of each pair rises with the first: least squares. `None` where the first
+/// are all one, or with a number that is none.
+pub(crate) fn slope(pairs: &[(f64, f64)]) -> Option<f64> {
+    let (x, y): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+    if !are_numbers(&x) || !are_numbers(&y) {
+        return None;
+    }
+    let (mean_x, mean_y) = (mean(&x)?, mean(&y)?);
+    let (mut products, mut squares) = (0.0, 0.0);
+    for (x, y) in pairs {
+        products += (x - mean_x) * (y - mean_y);
+        squares += (x - mean_x).powi(2);
+    }
+    (squares > 0.0)
+        .then(|| products / squares)
+        .filter(|slope| slope.is_finite())
+}
+
 /// The mean; `None` of nothing.
 pub(crate) fn mean(values: &[f64]) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a number of repetitions")]
@@ -159,6 +177,21 @@ mod tests {
         let cv = cv_percent(&[8.0, 9.0, 10.0, 11.0, 12.0]).expect("some");
         assert!(near(cv, 2.5_f64.sqrt() * 10.0), "{cv}");
         assert!(near(cv_percent(&[7.0; 4]).expect("some"), 0.0));
+    }
+
+    #[test]
+    fn a_slope_is_that_of_least_squares() {
+        // Anscombe's first quartet, "Graphs in statistical analysis" (1973): y = 3.00 + 0.500 x.
+        let x = [10.0, 8.0, 13.0, 9.0, 11.0, 14.0, 6.0, 4.0, 12.0, 7.0, 5.0];
+        let y = [
+            8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68,
+        ];
+        let pairs: Vec<(f64, f64)> = x.into_iter().zip(y).collect();
+        let slope_of_all = slope(&pairs).expect("some");
+        assert!((slope_of_all - 0.500_090_9).abs() < 1e-6, "{slope_of_all}");
+        assert_eq!(slope(&[]), None);
+        assert_eq!(slope(&[(1.0, 2.0), (1.0, 3.0)]), None);
+        assert_eq!(slope(&[(1.0, 2.0), (2.0, f64::NAN)]), None);
     }
 
     #[test]

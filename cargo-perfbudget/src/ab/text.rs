@@ -2,6 +2,8 @@
 
 use perfbudget::record::Nanoseconds;
 
+use super::decision::{Change, GateDecision, Pace};
+
 /// With its sign: `+2.92 %`.
 pub(crate) fn percent(percent: f64) -> String {
     let sign = if percent < 0.0 { '-' } else { '+' };
@@ -54,6 +56,31 @@ pub(crate) fn time(nanoseconds: f64) -> String {
         return format!("{} ns", three_digits(nanoseconds));
     }
     Nanoseconds(nanoseconds.round() as u64).to_string()
+}
+
+/// What the pace of the core had in a gate's times.
+pub(crate) fn levelled(gate: &GateDecision, pace: &Pace) -> String {
+    const NONE: &str = "—";
+    let cv = |cv: Option<f64>| cv.map_or(NONE.to_owned(), |cv| format!("{} %", three_digits(cv)));
+    let change = |change: Option<&Change>| {
+        change.map_or(NONE.to_owned(), |c| {
+            format!(
+                "{} ({})",
+                percent(c.percent),
+                interval(c.low_percent, c.high_percent)
+            )
+        })
+    };
+    format!(
+        "The core went now faster, now slower, as fixed work beside the samples shows. For each per \
+         cent that the work took longer, {} % are taken out of the times. As measured: variation \
+         {}, change {}. Without that: {}, {}.",
+        three_digits(pace.slope),
+        cv(pace.max_cv_percent),
+        change(pace.change.as_ref()),
+        cv(gate.max_cv_percent),
+        change(gate.change.as_ref()),
+    )
 }
 
 /// `1 gate`, `3 gates`.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Output};
 
-use perfbudget::{DENY_ENV, DIR_ENV, MULTIPLIER_ENV, RUN_ID_ENV, Record};
+use perfbudget::{DENY_ENV, DIR_ENV, MULTIPLIER_ENV, PACE_ENV, RUN_ID_ENV, Record};
 
 use super::cargo::Binary;
 use crate::children;
@@ -41,19 +41,24 @@ impl Outcome {
 
 /// Runs a test alone, at multiplier 1.0, nothing denied, and collects its records.
 pub(crate) fn run(binary: &Binary, test: &str) -> io::Result<Outcome> {
-    run_at("1.0", binary, test)
+    run_with(&[(MULTIPLIER_ENV, "1.0")], binary, test)
 }
 
-/// The same at another multiplier.
-pub(crate) fn run_at(multiplier: &str, binary: &Binary, test: &str) -> io::Result<Outcome> {
+/// Runs a test alone with these variables, nothing denied, and collects its records.
+pub(crate) fn run_with(
+    variables: &[(&str, &str)],
+    binary: &Binary,
+    test: &str,
+) -> io::Result<Outcome> {
     let records = tempfile::tempdir()?;
     let mut command = binary.command();
     command
         .args(["--exact", test, "--nocapture"])
         .env(DIR_ENV, records.path())
         .env(RUN_ID_ENV, RUN_ID)
-        .env(MULTIPLIER_ENV, multiplier)
-        .env_remove(DENY_ENV);
+        .env_remove(DENY_ENV)
+        .env_remove(PACE_ENV)
+        .envs(variables.iter().copied());
     let output = children::output(&mut command)?;
     let mut outcome = Outcome {
         records: Vec::new(),

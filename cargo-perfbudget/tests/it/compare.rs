@@ -230,6 +230,12 @@ fn the_same_code_is_not_rejected_and_leaves_its_artifacts() {
     // Two of each in a block.
     assert!(of_side("baseline") >= 6, "{history:?}");
     assert_eq!(of_side("baseline"), of_side("control"));
+    let has_pace = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+    let mut of_times = history.iter().filter(|r| r["outcome"] == "times");
+    assert!(
+        of_times.all(|r| r["pace_ns"].is_f64() == has_pace),
+        "{history:?}"
+    );
     assert_eq!(compared.history("candidate")[0]["of"], history[0]["of"]);
     let page = compared.file("report.html");
     assert!(page.contains("tiny/work") && page.ends_with("</html>\n"));

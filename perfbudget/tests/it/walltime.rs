@@ -164,6 +164,23 @@ mod timed {
     }
 
     #[test]
+    fn red_the_pace_is_read_where_it_is_asked_for() {
+        let paces = |value: &str| {
+            let run = Run::new();
+            let asked = [("PERFBUDGET_PACE", value)];
+            run.test("walltime::timed::red_child_is_over", &asked);
+            let record = run.record("tests/over");
+            let paces = record.rounds.iter().map(|round| round.pace_ns);
+            paces.collect::<Vec<_>>()
+        };
+        assert_eq!(paces(""), [None; 3]);
+        let has_work = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+        for pace in paces("1") {
+            assert_eq!(pace.is_some(), has_work);
+        }
+    }
+
+    #[test]
     fn red_coverage_is_not_timed() {
         let run = Run::new();
         let coverage = [("LLVM_PROFILE_FILE", "x.profraw")];

@@ -52,6 +52,7 @@ pub(crate) fn run(text: &str) -> (Outcome, bool) {
         own_ns: own.as_secs_f64() * 1e9,
         exact,
         wall_ns: timed.wall.as_secs_f64() * 1e9,
+        pace_ns: None,
     };
     (outcome, !exact && before.is_some())
 }

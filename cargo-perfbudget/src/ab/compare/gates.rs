@@ -150,6 +150,7 @@ mod tests {
             own_ns: 1.0,
             exact: true,
             wall_ns: 1.0,
+            pace_ns: None,
         }
     }
 

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use perfbudget::{MULTIPLIER_ENV, PACE_ENV};
+
 use crate::ab::history::{Outcome, Repetition, SCHEMA, Side};
 use crate::ab::text::counted;
 use crate::children;
@@ -19,8 +21,9 @@ use super::schedule::{self, TimeLeft};
 /// How often a process is run at most, for one bound where there are two.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// Above every limit: here a budget has no part in how long a gate measures.
-const NO_LIMITS: &str = "1000000";
+/// What a gate that is compared runs with: a limit above all, so that no budget has a part in how
+/// long it measures, and the pace of the core.
+const VARIABLES: [(&str, &str); 2] = [(MULTIPLIER_ENV, "1000000"), (PACE_ENV, "1")];
 
 /// How an arm of a unit is run.
 #[derive(Clone, Debug)]
@@ -201,7 +204,7 @@ impl Runner {
     pub(crate) fn run(&self, gates: &BTreeSet<String>) -> Repeated {
         match self {
             Self::Test { binary, name } => {
-                repetition::repeated(&process::run_at(NO_LIMITS, binary, name), gates.iter())
+                repetition::repeated(&process::run_with(&VARIABLES, binary, name), gates.iter())
             }
             Self::Command(text) => {
                 let (outcome, may_become_exact) = command::run(text);

@@ -109,6 +109,7 @@ fn of_record(record: &Record) -> (Outcome, bool) {
         own_ns: each(round.hi_ns),
         exact,
         wall_ns: each(round.wall_ns),
+        pace_ns: round.pace_ns.map(nanoseconds).filter(|pace| *pace > 0.0),
     };
     // Where the record says why there is no better bound, it is the code or the system, not the
     // moment.
@@ -169,8 +170,24 @@ mod tests {
             own_ns: 100.0,
             exact: true,
             wall_ns: 175.0,
+            pace_ns: None,
         };
         assert_eq!((outcome, again), (expected, false));
+    }
+
+    #[test]
+    fn the_pace_is_that_of_the_round_and_not_of_an_operation() {
+        let pace = |pace: Value| {
+            let mut round = round(900, 800, 800);
+            round["pace_ns"] = pace;
+            match of_record(&record(&json!({"rounds": [round]}))).0 {
+                Outcome::Times { pace_ns, .. } => pace_ns,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(pace(json!(10_800)), Some(10_800.0));
+        assert_eq!(pace(Value::Null), None);
+        assert_eq!(pace(json!(0)), None);
     }
 
     #[test]

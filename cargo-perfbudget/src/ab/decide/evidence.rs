@@ -23,6 +23,7 @@ pub(super) struct Times {
     pub(super) own_ns: f64,
     pub(super) wall_ns: f64,
     pub(super) exact: bool,
+    pub(super) pace_ns: Option<f64>,
 }
 
 impl<'a> Evidence<'a> {
@@ -96,11 +97,13 @@ impl<'a> Evidence<'a> {
                 own_ns,
                 exact,
                 wall_ns,
+                pace_ns,
             } => Some(Times {
                 block: repetition.block,
                 own_ns,
                 wall_ns,
                 exact,
+                pace_ns,
             }),
             _ => None,
         };

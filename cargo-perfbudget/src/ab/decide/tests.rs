@@ -4,6 +4,7 @@ use super::*;
 use crate::ab::fixtures::{Histories, around, spread, times};
 use crate::ab::history::{Outcome, Side};
 use crate::ab::policy::{Acknowledgement, Calibration, Neutral};
+use crate::ab::statistics::simulation::Random;
 
 const GATE: &str = "outbox/drain-25";
 
@@ -611,6 +612,7 @@ fn what_weakens_a_decision_is_a_warning() {
         own_ns: 1000.0,
         exact: false,
         wall_ns: 1400.0,
+        pace_ns: None,
     };
     let not_ready = Policy {
         calibration: Some(Calibration {
@@ -651,4 +653,223 @@ fn the_two_rules_for_neutral_differ_where_little_is_known() {
     };
     assert_eq!(of(Neutral::Threshold), Status::Neutral);
     assert_eq!(of(Neutral::Equivalence), Status::TooNoisy);
+}
+
+/// Processes of a core whose pace changes: each of both sides and the control in a block, with the
+/// logs of their paces and of what else their times have.
+fn paced(blocks: u32, mut process: impl FnMut(u32, Side) -> (f64, f64)) -> Histories {
+    let mut histories = Histories::default();
+    for block in 0..blocks {
+        for side in [Side::Baseline, Side::Candidate, Side::Control] {
+            let (pace, log) = process(block, side);
+            let own_ns = 1000.0 * log.exp();
+            histories.add(
+                GATE,
+                side,
+                block,
+                Outcome::Times {
+                    own_ns,
+                    exact: true,
+                    wall_ns: own_ns,
+                    pace_ns: Some(10_000.0 * pace.exp()),
+                },
+            );
+        }
+    }
+    histories
+}
+
+/// Scattered from -0.5 to 0.5, the same in every run.
+fn scattered(n: u32) -> f64 {
+    (f64::from(n) * 0.618_033_988_75).fract() - 0.5
+}
+
+fn place(block: u32, side: Side) -> u32 {
+    let side = match side {
+        Side::Baseline => 0,
+        Side::Candidate => 1,
+        Side::Control => 2,
+    };
+    1 + 3 * block + side
+}
+
+#[test]
+fn what_goes_along_with_the_pace_is_taken_out() {
+    // The core is up to 20 % slower or faster, of which the code has 0.7; the candidate 6 %.
+    let histories = paced(12, |block, side| {
+        let pace = 0.4 * scattered(place(block, side));
+        let slower = if side == Side::Candidate { 0.06 } else { 0.0 };
+        (
+            pace,
+            0.7 * pace + slower + 0.01 * scattered(7 * place(block, side)),
+        )
+    });
+    let decision = histories.decide(Method::Paired, &policy());
+    let gate = only(&decision);
+    assert_eq!(gate.status, Status::Regressed, "{}", gate.why);
+    let change = gate.change.expect("some");
+    assert!((change.percent - 6.18).abs() < 0.7, "{change:?}");
+    assert!(gate.max_cv_percent < Some(2.0), "{gate:?}");
+    let pace = gate.pace.expect("it was measured");
+    assert!((pace.slope - 0.7).abs() < 0.05, "{pace:?}");
+    assert!(pace.max_cv_percent > Some(6.0), "{pace:?}");
+    let as_measured = pace.change.expect("some");
+    let width = |change: Change| change.high_percent - change.low_percent;
+    assert!(width(as_measured) > 5.0 * width(change), "{as_measured:?}");
+    // The control is brought to the same pace.
+    let control = gate.control.expect("some");
+    assert!(width(control) < 2.0, "{control:?}");
+    // Two runs may have had two machines.
+    assert_eq!(
+        histories.decide(Method::Welch, &policy()).gates[0].pace,
+        None
+    );
+}
+
+#[test]
+fn a_calibration_is_of_what_is_left_when_the_pace_is_taken_out() {
+    let histories = paced(12, |block, side| {
+        let pace = 0.4 * scattered(place(block, side));
+        (pace, 0.7 * pace + 0.01 * scattered(7 * place(block, side)))
+    });
+    let [of_it] = &aa_change(&histories.0)[..] else {
+        panic!("one gate");
+    };
+    assert!(of_it.percent.abs() < 0.5 && of_it.max_cv_percent < 1.0);
+}
+
+/// What is taken out is the same whichever side a process is of.
+#[test]
+fn sides_that_are_exchanged_take_out_the_same() {
+    let slope = |exchanged: u32| {
+        let histories = paced(12, |block, side| {
+            let side = match side {
+                Side::Baseline if block % exchanged == 0 => Side::Candidate,
+                Side::Candidate if block % exchanged == 0 => Side::Baseline,
+                side => side,
+            };
+            let pace = 0.4 * scattered(place(block, side));
+            (pace, 0.7 * pace + 0.02 * scattered(7 * place(block, side)))
+        });
+        let decision = histories.decide(Method::Paired, &policy());
+        only(&decision).pace.expect("some").slope
+    };
+    assert!((slope(2) - slope(100)).abs() < 1e-12);
+}
+
+#[test]
+fn times_stay_as_they_are_where_the_pace_is_not_known_or_says_nothing() {
+    let of = |change: fn(u32, &mut Outcome)| {
+        let mut histories = paced(12, |block, side| {
+            let pace = 0.1 * scattered(place(block, side));
+            (pace, 0.7 * pace)
+        });
+        for (n, repetition) in (0..).zip(&mut histories.0) {
+            change(n, &mut repetition.result);
+        }
+        let decision = histories.decide(Method::Paired, &policy());
+        let gate = only(&decision);
+        (gate.pace.is_some(), gate.max_cv_percent.expect("some"))
+    };
+    let (is_levelled, cv) = of(|_, _| ());
+    assert!(is_levelled && cv < 0.01, "{cv}");
+    let changes: [fn(u32, &mut Outcome); 4] = [
+        // One process did not measure it.
+        |n, outcome| {
+            if let (5, Outcome::Times { pace_ns, .. }) = (n, outcome) {
+                *pace_ns = None;
+            }
+        },
+        // Its own threads may be what slows the core.
+        |n, outcome| {
+            if let (5, Outcome::Times { exact, .. }) = (n, outcome) {
+                *exact = false;
+            }
+        },
+        // The core was always as fast.
+        |_, outcome| {
+            if let Outcome::Times { pace_ns, .. } = outcome {
+                *pace_ns = Some(10_000.0);
+            }
+        },
+        // The code is faster on a slower core.
+        |_, outcome| {
+            if let Outcome::Times { pace_ns, .. } = outcome {
+                *pace_ns = pace_ns.map(|pace| 1e8 / pace);
+            }
+        },
+    ];
+    for change in changes {
+        let (is_levelled, cv) = of(change);
+        assert!(!is_levelled && cv > 1.0, "{cv}");
+    }
+}
+
+/// Code that slows the core itself may not be excused by that.
+#[test]
+fn where_the_pace_differs_between_the_sides_the_times_as_measured_must_agree() {
+    let of = |slower_core: f64, slower_code: f64| {
+        let histories = paced(12, |block, side| {
+            let is_candidate = side == Side::Candidate;
+            let pace =
+                0.1 * scattered(place(block, side)) + if is_candidate { slower_core } else { 0.0 };
+            let code = if is_candidate { slower_code } else { 0.0 };
+            (
+                pace,
+                pace + code + 0.005 * scattered(7 * place(block, side)),
+            )
+        });
+        only(&histories.decide(Method::Paired, &policy())).clone()
+    };
+    let excused = of(0.2, 0.0);
+    assert_eq!(excused.status, Status::TooNoisy, "{}", excused.why);
+    assert!(
+        excused
+            .why
+            .starts_with("fixed work beside the candidate took 12"),
+        "{}",
+        excused.why
+    );
+    // Slower by itself, and by the core as well.
+    assert_eq!(of(0.1, 0.1).status, Status::Regressed);
+    assert_eq!(of(0.0, 0.1).status, Status::Regressed);
+    assert_eq!(of(0.0, 0.0).status, Status::Neutral);
+}
+
+/// A core that goes at two speeds, by turns that last for some processes, and code of which that is
+/// not quite all: no more is called a change than the level allows, and what changed is found where
+/// the times as they were measured show nothing.
+#[test]
+fn a_core_of_two_speeds_makes_no_errors_and_hides_nothing() {
+    const RUNS: u32 = 400;
+    let mut random = Random::new(7);
+    let mut core_is_slow = false;
+    let mut run = |slower: f64| {
+        let histories = paced(12, |_, side| {
+            if random.uniform() < 0.3 {
+                core_is_slow = !core_is_slow;
+            }
+            let pace = if core_is_slow { 0.4 } else { 0.0 } + 0.03 * random.normal();
+            let change = if side == Side::Candidate { slower } else { 0.0 };
+            (pace, 0.6 * pace + change + 0.01 * random.normal())
+        });
+        let loose = Policy {
+            primary_threshold_percent: 2.0,
+            ..policy()
+        };
+        only(&histories.decide(Method::Paired, &loose)).clone()
+    };
+    let (mut wrong, mut found, mut found_as_measured) = (0, 0, 0);
+    for _ in 0..RUNS {
+        let same = run(0.0).change.expect("some");
+        wrong += u32::from(same.low_percent > 0.0 || same.high_percent < 0.0);
+        let slower = run(0.04);
+        found += u32::from(slower.status == Status::Regressed);
+        let as_measured = slower.pace.and_then(|pace| pace.change).expect("some");
+        found_as_measured += u32::from(as_measured.low_percent > 0.0);
+    }
+    // 0.05, and three standard errors of 400 runs.
+    assert!(f64::from(wrong) / f64::from(RUNS) < 0.05 + 0.033, "{wrong}");
+    assert!(found > 9 * RUNS / 10, "{found}");
+    assert!(found_as_measured < RUNS / 2, "{found_as_measured}");
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::evidence::{Evidence, Times, name};
+use super::pace::Pace;
 use super::{Finding, Terms};
-use crate::ab::decision::{Change, Method, Role, Status};
+use crate::ab::decision::{self, Change, Method, Role, Status};
 use crate::ab::history::{Repetition, Side};
 use crate::ab::policy::Neutral;
 use crate::ab::statistics::{self, Difference};
@@ -15,18 +16,20 @@ const REPETITIONS_MIN: [u32; 2] = [6, 4];
 
 /// Of a gate that has times on both sides.
 pub(super) fn finding(evidence: &Evidence<'_>, terms: Terms<'_>, role: Role) -> Finding {
-    let own = Pair::of(evidence, Side::Candidate, |times| times.own_ns);
+    let pace = Pace::of(evidence, terms);
+    let levelled = |times: &Times| pace.map_or(times.own_ns, |pace| pace.level(times));
+    let own = Pair::of(evidence, Side::Candidate, levelled);
     let wall = Pair::of(evidence, Side::Candidate, |times| times.wall_ns);
-    let control = Pair::of(evidence, Side::Control, |times| times.own_ns);
+    let control = Pair::of(evidence, Side::Control, levelled);
     let difference = own.difference(terms);
-    let variations = [&own.baseline, &own.other].map(|side| cv_percent(side));
-    let max_cv = variations.into_iter().flatten().reduce(f64::max);
+    let variations = own.variations();
     let of_control = control.difference(terms);
 
     let threshold = terms.policy.threshold_percent(role);
     let (status, why) = insufficient(evidence, &own, terms)
         .or_else(|| varying(variations, terms.policy.max_cv_percent))
         .or_else(|| uncontrolled(of_control.as_ref(), threshold, terms))
+        .or_else(|| disputed(evidence, pace?.differs?, &difference?, threshold, terms))
         .or_else(|| difference.map(|d| changed(&d, threshold, terms)))
         .unwrap_or_else(|| {
             (
@@ -39,7 +42,17 @@ pub(super) fn finding(evidence: &Evidence<'_>, terms: Terms<'_>, role: Role) -> 
         change: difference.map(|d| own.change(&d)),
         wall: wall.difference(terms).map(|d| wall.change(&d)),
         control: of_control.map(|d| control.change(&d)),
-        max_cv_percent: max_cv,
+        max_cv_percent: largest(variations),
+        pace: pace.map(|pace| {
+            let as_measured = Pair::as_measured(evidence);
+            decision::Pace {
+                slope: pace.slope,
+                change: as_measured
+                    .difference(terms)
+                    .map(|d| as_measured.change(&d)),
+                max_cv_percent: largest(as_measured.variations()),
+            }
+        }),
         warnings: warnings(evidence, &own, terms),
         ..Finding::new(status, why)
     }
@@ -112,6 +125,31 @@ fn uncontrolled(
             text::interval(low, high)
         ),
     ))
+}
+
+/// When the pace itself differs between the sides, by so many per cent, so that what is taken out
+/// may be the code's own doing: the times as they were measured must then come to the same.
+fn disputed(
+    evidence: &Evidence<'_>,
+    pace: f64,
+    levelled: &Difference,
+    threshold: f64,
+    terms: Terms<'_>,
+) -> Option<(Status, String)> {
+    let as_measured = Pair::as_measured(evidence).difference(terms)?;
+    let statuses = [levelled, &as_measured].map(|d| changed(d, threshold, terms).0);
+    let [change, ..] = levelled.percent();
+    let [change_as_measured, ..] = as_measured.percent();
+    (statuses[0] != statuses[1]).then(|| {
+        let why = format!(
+            "fixed work beside the candidate took {} of the time that it took beside the baseline: \
+             the times changed by {} as they were measured, and by {} at one pace of the core",
+            format_args!("{} %", text::three_digits(100.0 + pace)),
+            percent(change_as_measured),
+            percent(change)
+        );
+        (Status::TooNoisy, why)
+    })
 }
 
 fn changed(difference: &Difference, threshold: f64, terms: Terms<'_>) -> (Status, String) {
@@ -199,25 +237,26 @@ pub(crate) struct AaChange {
 pub(crate) fn aa_change(repetitions: &[Repetition]) -> Vec<AaChange> {
     let gates = Evidence::by_gate(repetitions);
     let change = |evidence: &Evidence<'_>| {
-        let pair = Pair::of(evidence, Side::Candidate, |times| times.own_ns);
+        let pace = Pace::fitted(evidence, false);
+        let levelled = |times: &Times| pace.map_or(times.own_ns, |pace| pace.level(times));
+        let pair = Pair::of(evidence, Side::Candidate, levelled);
         let few = evidence.repetitions().into_iter().min()? < REPETITIONS_MIN[1];
         let log_ratio = if pair.log_ratios.len() >= 2 {
             statistics::estimate(&pair.log_ratios)?
         } else {
             statistics::mean(&pair.other)? - statistics::mean(&pair.baseline)?
         };
-        let variations = [&pair.baseline, &pair.other].map(|side| cv_percent(side));
         (!few && log_ratio.is_finite()).then_some(AaChange {
             gate: evidence.gate.to_owned(),
             percent: log_ratio.exp_m1() * 100.0,
-            max_cv_percent: variations.into_iter().flatten().reduce(f64::max)?,
+            max_cv_percent: largest(pair.variations())?,
         })
     };
     gates.iter().filter_map(change).collect()
 }
 
 /// The baseline and another side, by one of their times.
-struct Pair {
+pub(super) struct Pair {
     baseline: Vec<f64>,
     other: Vec<f64>,
     /// Of the blocks with both, in the order of the blocks.
@@ -227,7 +266,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn of(evidence: &Evidence<'_>, other: Side, time: fn(&Times) -> f64) -> Self {
+    pub(super) fn of(evidence: &Evidence<'_>, other: Side, time: impl Fn(&Times) -> f64) -> Self {
         let mut blocks: BTreeMap<u32, [Vec<f64>; 2]> = BTreeMap::new();
         let mut sides = [Side::Baseline, other].map(|_| Vec::new());
         for (position, side) in [Side::Baseline, other].into_iter().enumerate() {
@@ -250,7 +289,16 @@ impl Pair {
         }
     }
 
-    fn difference(&self, terms: Terms<'_>) -> Option<Difference> {
+    /// Baseline and candidate by the code's own time.
+    fn as_measured(evidence: &Evidence<'_>) -> Self {
+        Self::of(evidence, Side::Candidate, |times| times.own_ns)
+    }
+
+    fn variations(&self) -> [Option<f64>; 2] {
+        [&self.baseline, &self.other].map(|side| cv_percent(side))
+    }
+
+    pub(super) fn difference(&self, terms: Terms<'_>) -> Option<Difference> {
         let level = terms.family.alpha_each;
         match terms.method {
             Method::Paired => statistics::paired(&self.log_ratios, level),
@@ -270,6 +318,10 @@ impl Pair {
             p: difference.p,
         }
     }
+}
+
+fn largest(variations: [Option<f64>; 2]) -> Option<f64> {
+    variations.into_iter().flatten().reduce(f64::max)
 }
 
 /// Of the times themselves, whose logs these are.

@@ -194,6 +194,7 @@ pub(super) fn table(repetitions: &[&Repetition]) -> String {
                 own_ns,
                 exact,
                 wall_ns,
+                ..
             } => {
                 let at_most = if *exact { "" } else { "≤ " };
                 (format!("{at_most}{}", time(*own_ns)), time(*wall_ns))
