@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -330,7 +330,8 @@ impl Record {
         let mut file = tempfile::Builder::new()
             .prefix(".record")
             .tempfile_in(directory)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
+        // At once: the serializer writes every word by itself.
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
         file.persist(directory.join(Self::file_name(&self.gate)))?;
         Ok(())
     }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::env;
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -122,8 +123,9 @@ fn leave_claim(
     _ = fs::create_dir_all(directory);
     let path = directory.join(Record::claim_file_name(gate));
     match File::create_new(&path) {
-        Ok(file) => {
-            _ = serde_json::to_writer(file, &test_place(place));
+        Ok(mut file) => {
+            // At once, so that whoever finds it finds all of it.
+            _ = serde_json::to_vec(&test_place(place)).map(|claim| file.write_all(&claim));
             None
         }
         Err(_) => serde_json::from_slice(&fs::read(path).ok()?).ok(),

@@ -39,6 +39,9 @@ pub struct Compared {
     /// How much the processes of a side varied, where the tool says it: the sample deviation over
     /// the mean, of the side with more.
     pub cv_percent: Option<f64>,
+    /// The estimate and the variation before the pace of the core was taken out, where it was.
+    #[serde(default)]
+    pub as_measured: Option<AsMeasured>,
     /// The tool's own word: a status, a line that it printed.
     pub word: String,
     /// What it took in all.
@@ -64,6 +67,15 @@ pub struct Header {
     pub load_1m: Option<f64>,
     /// Whether only a few comparisons were asked for.
     pub quick: bool,
+}
+
+/// What the times came to as they were measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AsMeasured {
+    /// The estimate of the change.
+    pub percent: f64,
+    /// Of the side whose processes varied more.
+    pub cv_percent: f64,
 }
 
 /// A line of the file.
@@ -189,6 +201,7 @@ mod tests {
             said: Said::NoDifference,
             percent: Some(percent),
             cv_percent: Some(1.5),
+            as_measured: None,
             word: "neutral".into(),
             seconds: 1.5,
             measuring_seconds: None,

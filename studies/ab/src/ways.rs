@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cells::{Cell, HALF_OF_2, Task, Way};
 use crate::loads::Load;
-use crate::results::{Compared, Said};
+use crate::results::{AsMeasured, Compared, Said};
 use crate::sides::Places;
 
 /// perfgate's pairs of commands.
@@ -31,6 +31,7 @@ struct Outcome {
     said: Said,
     percent: Option<f64>,
     cv_percent: Option<f64>,
+    as_measured: Option<AsMeasured>,
     word: String,
     measuring_seconds: Option<f64>,
 }
@@ -54,6 +55,7 @@ pub(crate) fn compare(task: Task, places: &Places) -> io::Result<Compared> {
         said: outcome.said,
         percent: outcome.percent,
         cv_percent: outcome.cv_percent,
+        as_measured: outcome.as_measured,
         word: outcome.word,
         seconds: begun.elapsed().as_secs_f64(),
         measuring_seconds: outcome.measuring_seconds,
@@ -155,8 +157,17 @@ fn by_compare(Task { cell, build }: Task, places: &Places) -> io::Result<Outcome
         said,
         percent,
         cv_percent: decision["gates"][0]["max_cv_percent"].as_f64(),
+        as_measured: as_measured(&decision["gates"][0]["pace"]),
         word,
         measuring_seconds: seconds,
+    })
+}
+
+/// What a gate's decision says of its pace.
+fn as_measured(pace: &Value) -> Option<AsMeasured> {
+    Some(AsMeasured {
+        percent: pace["change"]["percent"].as_f64()?,
+        cv_percent: pace["max_cv_percent"].as_f64()?,
     })
 }
 
@@ -203,6 +214,7 @@ fn by_tango(cell: Cell, places: &Places) -> io::Result<Outcome> {
         said,
         percent: Some(percent),
         cv_percent: None,
+        as_measured: None,
         word: text.trim().to_owned(),
         measuring_seconds: None,
     })
@@ -246,6 +258,7 @@ fn by_criterion(cell: Cell, places: &Places) -> io::Result<Outcome> {
         said,
         percent: change.map(|share| share * 100.0),
         cv_percent: None,
+        as_measured: None,
         word: word.to_owned(),
         measuring_seconds: None,
     })
@@ -285,6 +298,7 @@ fn by_perfgate(cell: Cell, places: &Places) -> io::Result<Outcome> {
         said,
         percent: Some(percent),
         cv_percent: None,
+        as_measured: None,
         word: receipt["stats"]["wall_diff_ms"]["significance"].to_string(),
         measuring_seconds: None,
     })
