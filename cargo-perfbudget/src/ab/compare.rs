@@ -129,7 +129,7 @@ pub(crate) struct CompareArguments {
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(6..=1000))]
     min_repetitions: u32,
 
-    /// Processes of each side at most, where it is still not decided [default: 96, or more where
+    /// Processes of each side at most, where it is still not decided [default: 128, or more where
     /// many gates want them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(6..=1000))]
     max_repetitions: Option<u32>,
@@ -582,8 +582,8 @@ fn prepare(out: &Path) -> Result<(), String> {
 
 /// The looks, in blocks of a pass.
 fn plan(arguments: &CompareArguments, policy: &Policy, gates: u32) -> Plan {
-    /// Where it is not said: 48 blocks.
-    const MOST: u32 = 96;
+    /// Where it is not said: 64 blocks.
+    const MOST: u32 = 128;
     /// So much more than the rank test needs to have a say.
     const ROOM: u32 = 2;
     let blocks = |repetitions: u32| repetitions.div_ceil(PER_BLOCK);

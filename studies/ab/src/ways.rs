@@ -24,7 +24,7 @@ pub(crate) const CRITERION_MEASUREMENT: &str = "1";
 pub(crate) const REPETITIONS_FOR_2: &str = "192";
 /// For commands, which take longer than a gate, and for most comparisons of the same code, of which
 /// there are many: one look.
-pub(crate) const REPETITIONS_OF_ONE_LOOK: &str = "24";
+pub(crate) const REPETITIONS_OF_ONE_LOOK: &str = "32";
 
 /// What a tool came to.
 struct Outcome {
