@@ -106,7 +106,7 @@ fn work() {
             "eor {d}, {d}, {n}",
             "add {d}, {d}, #77",
             "add {e}, {e}, {n}, lsr #1",
-            "eor {e}, {e}, #85",
+            "eor {e}, {e}, #255",
             "eor {f}, {f}, {n}",
             "ror {f}, {f}, #63",
             "subs {n}, {n}, #1",
