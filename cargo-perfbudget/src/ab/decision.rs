@@ -78,7 +78,7 @@ pub(crate) struct GateDecision {
     /// The larger of the two sides' variations.
     pub(crate) max_cv_percent: Option<f64>,
     /// What went along with the pace of the core, and is taken out of `change`, `control` and
-    /// `max_cv_percent`.
+    /// `max_cv_percent`, unless the pace differs between the sides.
     pub(crate) pace: Option<Pace>,
     /// Processes with a metric: baseline, candidate.
     pub(crate) repetitions: [u32; 2],
@@ -106,6 +106,9 @@ pub(crate) struct Change {
 pub(crate) struct Pace {
     /// Per cent that a time is longer by for a per cent that the fixed work is.
     pub(crate) slope: f64,
+    /// By how much the work took longer beside the candidate than beside the baseline, where that is
+    /// shown: then nothing is taken out.
+    pub(crate) differs_percent: Option<f64>,
     /// The change with it: of the times as they were measured.
     pub(crate) change: Option<Change>,
     /// The larger variation with it.

@@ -416,6 +416,7 @@ mod tests {
         );
         drain.pace = Some(Pace {
             slope: 0.634,
+            differs_percent: None,
             change: Some(change(4.1, 9.0)),
             max_cv_percent: Some(13.4),
         });
@@ -458,9 +459,9 @@ mod tests {
             "<title>outbox/drain-25: +10.2 %, from +8.70 % to +11.7 %: regressed</title>",
             "<desc>The threshold is 5 % either way. The baseline against itself: +0.20 %",
             "24 processes in the order in which they were run",
-            "<p>The core went now faster, now slower, as fixed work beside the samples shows. For \
-             each per cent that the work took longer, 0.63 % are taken out of the times. As \
-             measured: variation 13.4 %, change +4.10 % (-4.90 … +13.1 %). Without that: ",
+            "<p>The core went now faster, now slower, as fixed work beside the samples shows: for \
+             each per cent that the work took longer, the code took 0.63 % longer. As measured: \
+             variation 13.4 %, change +4.10 % (-4.90 … +13.1 %). At one pace: ",
             "the baseline has a median of ",
             "class=\"candidate inexact\"",
             "<tr class=\"differs\"><th scope=\"row\">dirs</th><td>2</td><td>1</td></tr>",

@@ -71,11 +71,20 @@ pub(crate) fn levelled(gate: &GateDecision, pace: &Pace) -> String {
             )
         })
     };
-    format!(
-        "The core went now faster, now slower, as fixed work beside the samples shows. For each per \
-         cent that the work took longer, {} % are taken out of the times. As measured: variation \
-         {}, change {}. Without that: {}, {}.",
+    let work = format!(
+        "The core went now faster, now slower, as fixed work beside the samples shows: for each per \
+         cent that the work took longer, the code took {} % longer.",
         three_digits(pace.slope),
+    );
+    if let Some(differs) = pace.differs_percent {
+        return format!(
+            "{work} That is not taken out here, as beside the candidate the work took {} % of the \
+             time that it took beside the baseline.",
+            three_digits(100.0 + differs)
+        );
+    }
+    format!(
+        "{work} As measured: variation {}, change {}. At one pace: {}, {}.",
         cv(pace.max_cv_percent),
         change(pace.change.as_ref()),
         cv(gate.max_cv_percent),

@@ -109,11 +109,23 @@ fn of_record(record: &Record) -> (Outcome, bool) {
         own_ns: each(round.hi_ns),
         exact,
         wall_ns: each(round.wall_ns),
-        pace_ns: round.pace_ns.map(nanoseconds).filter(|pace| *pace > 0.0),
+        pace_ns: pace(round),
     };
     // Where the record says why there is no better bound, it is the code or the system, not the
     // moment.
     (outcome, !exact && record.bounds.is_none())
+}
+
+/// Not of code with threads of its own that are at work: they may be what takes its share of a core.
+fn pace(round: &RoundTimes) -> Option<f64> {
+    /// Of the time that was measured; the two CPU times that tell are not read at once.
+    const THREADS_MAX: f64 = 0.05;
+    let samples: u64 = round.samples.iter().map(|sample| sample.wall_ns).sum();
+    let threads = nanoseconds(round.delays.own_cpu_ns);
+    round
+        .pace_ns
+        .map(nanoseconds)
+        .filter(|pace| *pace > 0.0 && threads <= THREADS_MAX * nanoseconds(samples))
 }
 
 fn is_one(round: &RoundTimes) -> bool {
@@ -177,15 +189,19 @@ mod tests {
 
     #[test]
     fn the_pace_is_that_of_the_round_and_not_of_an_operation() {
-        let pace = |pace: Value| {
+        let with_threads = |pace: Value, own_cpu: u64| {
             let mut round = round(900, 800, 800);
             round["pace_ns"] = pace;
+            round["samples"] = json!([{"wall_ns": 1_000_000}, {"wall_ns": 1_000_000}]);
+            round["delays"] = json!({"own_cpu_ns": own_cpu});
             match of_record(&record(&json!({"rounds": [round]}))).0 {
                 Outcome::Times { pace_ns, .. } => pace_ns,
                 other => panic!("{other:?}"),
             }
         };
+        let pace = |pace: Value| with_threads(pace, 50_000);
         assert_eq!(pace(json!(10_800)), Some(10_800.0));
+        assert_eq!(with_threads(json!(10_800), 150_000), None);
         assert_eq!(pace(Value::Null), None);
         assert_eq!(pace(json!(0)), None);
     }

@@ -1,23 +1,28 @@
-//! Taking out of a gate's times what goes along with the pace of the core.
+//! Bringing a gate's times to one pace of the core.
 //!
 //! A process also timed fixed work beside its samples (`perfbudget`'s `pace`). Where that work took
 //! longer the core was slower, and so was the code: on a shared host that is most of what processes
-//! of one code differ by. How much a gate's logs of times rise with the log of the pace is found by
-//! least squares, from all its processes together, *whichever side they are of*: were the sides
-//! exchanged in any block, it would be the same. So what is taken out depends on nothing that the
-//! rank test asks about, and the test stays exact.
+//! of one code differ by.
 //!
-//! Where the pace itself differs between the sides, the code of one may be what slows the core (wide
-//! vector instructions, threads that it leaves behind), or it was measured at worse moments. Then
-//! how times go along with it is found within each side, and nothing is decided by times at one pace
-//! that the times as they were measured don't show as well.
+//! How much a gate's logs of times rise with the log of the pace is found from what the processes of
+//! *one side in one block* differ by, and from nothing else. Were the sides exchanged in any block,
+//! or was one of them slower in every block, it would be the same. So it depends on nothing that the
+//! rank test asks about, and the test and its interval stay exact.
+
+use std::collections::BTreeMap;
 
 use super::Terms;
 use super::evidence::{Evidence, Times};
 use super::times::Pair;
-use crate::ab::decision::Method;
 use crate::ab::history::Side;
 use crate::ab::statistics;
+
+/// Beyond this times do not go along with the pace, they make it: a process that takes long because
+/// it sleeps finds the core in a deeper sleep, say.
+const SLOPE_MAX: f64 = 2.0;
+
+/// Of the spread of times within a block, this much at least must be the pace's; less is noise.
+const SHARE_MIN: f64 = 0.2;
 
 /// How a gate's times go along with the pace.
 #[derive(Clone, Copy, Debug)]
@@ -26,47 +31,33 @@ pub(super) struct Pace {
     pub(super) slope: f64,
     /// The mean of the logs of all paces: what times are brought to.
     mean_log: f64,
-    /// By how many per cent the pace differs between the sides, where that is shown.
-    pub(super) differs: Option<f64>,
 }
 
 impl Pace {
-    /// `None` where a process has no pace or not one bound (its own threads may be what slows the
-    /// core), where the times do not rise with the pace, or where the sides did not take turns: what
-    /// differs between two runs can't be told from what differs between their code.
-    pub(super) fn of(evidence: &Evidence<'_>, terms: Terms<'_>) -> Option<Self> {
-        if terms.method != Method::Paired {
-            return None;
+    /// `None` where a process has no pace, where no side has two processes in a block, or where times
+    /// don't go along with the pace.
+    pub(super) fn of(evidence: &Evidence<'_>) -> Option<Self> {
+        let mut paces = Vec::new();
+        let mut cells: BTreeMap<(Side, u32), Vec<(f64, f64)>> = BTreeMap::new();
+        for side in [Side::Baseline, Side::Candidate, Side::Control] {
+            for times in evidence.times(side) {
+                let pace = times.pace_ns?.ln();
+                paces.push(pace);
+                let cell = cells.entry((side, times.block)).or_default();
+                cell.push((pace, times.own_ns.ln()));
+            }
         }
-        let level = terms.family.alpha_each;
-        let pace = |times: &Times| times.pace_ns.unwrap_or(f64::NAN);
-        let differs = Pair::of(evidence, Side::Candidate, pace)
-            .difference(terms)
-            .filter(|difference| difference.is_shown(level))
-            .map(|difference| difference.percent()[0]);
-        Some(Self {
-            differs,
-            ..Self::fitted(evidence, differs.is_some())?
-        })
-    }
-
-    /// From all processes of the gate together, or from what they differ by within each side.
-    pub(super) fn fitted(evidence: &Evidence<'_>, within_sides: bool) -> Option<Self> {
-        let sides = [Side::Baseline, Side::Candidate, Side::Control];
-        let sides: Option<Vec<_>> = sides.into_iter().map(|s| logs(evidence, s)).collect();
-        let sides = sides?;
-        let paces: Vec<f64> = sides.iter().flatten().map(|(pace, _)| *pace).collect();
-        let mean_log = statistics::mean(&paces)?;
-        let pairs: Vec<(f64, f64)> = if within_sides {
-            sides.iter().flat_map(|side| centred(side)).collect()
-        } else {
-            sides.concat()
+        let differences: Vec<(f64, f64)> =
+            cells.values().flat_map(|cell| differences(cell)).collect();
+        let slope = statistics::slope(&differences)?.min(SLOPE_MAX);
+        let spread = |slope: f64| -> f64 {
+            let rests = differences.iter().map(|(pace, time)| time - slope * pace);
+            rests.map(f64::abs).sum()
         };
-        let slope = statistics::slope(&pairs).filter(|slope| *slope > 0.0)?;
-        Some(Self {
+        let goes_along = slope > 0.0 && spread(slope) <= (1.0 - SHARE_MIN) * spread(0.0);
+        goes_along.then_some(Self {
             slope,
-            mean_log,
-            differs: None,
+            mean_log: statistics::mean(&paces)?,
         })
     }
 
@@ -77,19 +68,19 @@ impl Pace {
     }
 }
 
-/// Of a side's processes: pace and own time.
-fn logs(evidence: &Evidence<'_>, side: Side) -> Option<Vec<(f64, f64)>> {
-    let log = |times: &Times| {
-        let pace = times.pace_ns.filter(|_| times.exact)?;
-        Some((pace.ln(), times.own_ns.ln()))
-    };
-    evidence.times(side).iter().map(log).collect()
+/// Of the processes of a side in a block, each from the one before: of pace and time.
+fn differences(cell: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
+    cell.windows(2)
+        .map(|two| (two[1].0 - two[0].0, two[1].1 - two[0].1))
 }
 
-/// Without what the side has in common.
-fn centred(side: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let (paces, times): (Vec<f64>, Vec<f64>) = side.iter().copied().unzip();
-    let mean = |values: &[f64]| statistics::mean(values).unwrap_or_default();
-    let (pace, time) = (mean(&paces), mean(&times));
-    side.iter().map(|(p, t)| (p - pace, t - time)).collect()
+/// By how many per cent the pace itself differs between the sides, where that is shown: the code of
+/// one may be what slows the core (wide vector instructions, threads that it leaves behind), or it
+/// was measured at worse moments.
+pub(super) fn differs(evidence: &Evidence<'_>, terms: Terms<'_>) -> Option<f64> {
+    let pace = |times: &Times| times.pace_ns.unwrap_or(f64::NAN);
+    let difference = Pair::of(evidence, Side::Candidate, pace).difference(terms)?;
+    let [percent, ..] = difference.percent();
+    let is_shown = difference.is_shown(terms.family.alpha_each);
+    is_shown.then_some(percent)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::evidence::{Evidence, Times, name};
-use super::pace::Pace;
+use super::pace::{self, Pace};
 use super::{Finding, Terms};
 use crate::ab::decision::{self, Change, Method, Role, Status};
 use crate::ab::history::{Repetition, Side};
@@ -16,8 +16,13 @@ const REPETITIONS_MIN: [u32; 2] = [6, 4];
 
 /// Of a gate that has times on both sides.
 pub(super) fn finding(evidence: &Evidence<'_>, terms: Terms<'_>, role: Role) -> Finding {
-    let pace = Pace::of(evidence, terms);
-    let levelled = |times: &Times| pace.map_or(times.own_ns, |pace| pace.level(times));
+    let pace = Pace::of(evidence);
+    // Where the pace itself differs between the sides, times stay as they are.
+    let differs = pace.and_then(|_| pace::differs(evidence, terms));
+    let levelled = |times: &Times| match pace {
+        Some(pace) if differs.is_none() => pace.level(times),
+        _ => times.own_ns,
+    };
     let own = Pair::of(evidence, Side::Candidate, levelled);
     let wall = Pair::of(evidence, Side::Candidate, |times| times.wall_ns);
     let control = Pair::of(evidence, Side::Control, levelled);
@@ -29,7 +34,7 @@ pub(super) fn finding(evidence: &Evidence<'_>, terms: Terms<'_>, role: Role) -> 
     let (status, why) = insufficient(evidence, &own, terms)
         .or_else(|| varying(variations, terms.policy.max_cv_percent))
         .or_else(|| uncontrolled(of_control.as_ref(), threshold, terms))
-        .or_else(|| disputed(evidence, pace?.differs?, &difference?, threshold, terms))
+        .or_else(|| disputed(evidence, pace?, differs?, threshold, terms))
         .or_else(|| difference.map(|d| changed(&d, threshold, terms)))
         .unwrap_or_else(|| {
             (
@@ -47,6 +52,7 @@ pub(super) fn finding(evidence: &Evidence<'_>, terms: Terms<'_>, role: Role) -> 
             let as_measured = Pair::as_measured(evidence);
             decision::Pace {
                 slope: pace.slope,
+                differs_percent: differs,
                 change: as_measured
                     .difference(terms)
                     .map(|d| as_measured.change(&d)),
@@ -127,24 +133,26 @@ fn uncontrolled(
     ))
 }
 
-/// When the pace itself differs between the sides, by so many per cent, so that what is taken out
-/// may be the code's own doing: the times as they were measured must then come to the same.
+/// When the pace itself differs between the sides, by so many per cent: it may be the code's own
+/// doing, or the moment's. Times at one pace must then come to the same as those that were measured.
 fn disputed(
     evidence: &Evidence<'_>,
-    pace: f64,
-    levelled: &Difference,
+    pace: Pace,
+    differs_percent: f64,
     threshold: f64,
     terms: Terms<'_>,
 ) -> Option<(Status, String)> {
     let as_measured = Pair::as_measured(evidence).difference(terms)?;
-    let statuses = [levelled, &as_measured].map(|d| changed(d, threshold, terms).0);
-    let [change, ..] = levelled.percent();
-    let [change_as_measured, ..] = as_measured.percent();
+    let levelled = Pair::of(evidence, Side::Candidate, |times| pace.level(times));
+    let levelled = levelled.difference(terms)?;
+    let statuses = [as_measured, levelled].map(|d| changed(&d, threshold, terms).0);
+    let [change_as_measured, change] = [as_measured, levelled].map(|d| d.percent()[0]);
     (statuses[0] != statuses[1]).then(|| {
         let why = format!(
-            "fixed work beside the candidate took {} of the time that it took beside the baseline: \
-             the times changed by {} as they were measured, and by {} at one pace of the core",
-            format_args!("{} %", text::three_digits(100.0 + pace)),
+            "fixed work beside the candidate took {} % of the time that it took beside the \
+             baseline: the times changed by {} as they were measured, and by {} at one pace of the \
+             core",
+            text::three_digits(100.0 + differs_percent),
             percent(change_as_measured),
             percent(change)
         );
@@ -237,7 +245,7 @@ pub(crate) struct AaChange {
 pub(crate) fn aa_change(repetitions: &[Repetition]) -> Vec<AaChange> {
     let gates = Evidence::by_gate(repetitions);
     let change = |evidence: &Evidence<'_>| {
-        let pace = Pace::fitted(evidence, false);
+        let pace = Pace::of(evidence);
         let levelled = |times: &Times| pace.map_or(times.own_ns, |pace| pace.level(times));
         let pair = Pair::of(evidence, Side::Candidate, levelled);
         let few = evidence.repetitions().into_iter().min()? < REPETITIONS_MIN[1];
