@@ -124,7 +124,7 @@ fn leave_claim(
     let path = directory.join(Record::claim_file_name(gate));
     match File::create_new(&path) {
         Ok(mut file) => {
-            // At once, so that whoever finds it finds all of it.
+            // At once: the serializer writes every word by itself.
             _ = serde_json::to_vec(&test_place(place)).map(|claim| file.write_all(&claim));
             None
         }

@@ -485,6 +485,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pace_that_differs_is_said() {
+        let mut gate = gate("outbox/drain-25", Status::TooNoisy, Effect::Inconclusive);
+        gate.pace = Some(Pace {
+            slope: 0.634,
+            differs_percent: Some(22.0),
+            change: None,
+            max_cv_percent: None,
+        });
+        let html = page(&decision(vec![gate]), &[]);
+        assert!(html.contains(
+            "the code took 0.63 % longer. That is not taken out here, as beside the candidate the \
+             work took 122 % of the time that it took beside the baseline.</p>"
+        ));
+    }
+
+    #[test]
     fn nothing_is_loaded_and_no_text_is_markup() {
         let html = example();
         for part in [
