@@ -3,7 +3,7 @@
 //! A core is not always as fast: its frequency changes, and what runs on its other hardware thread,
 //! be it a stranger's on the same host, takes a share of its execution units. No book of the kernel
 //! has that, and nothing waits for it, so that wall and the code's own time have all of it. On a
-//! shared host it is the most of what two processes of the same code differ by (`docs/ab-study.md`).
+//! shared host it is the most of what two processes of the same code differ by (`make ab-study`).
 //! Work that never changes has it, too: where it takes longer, so does the code. `cargo perfbudget
 //! compare` asks for it, and takes out of the times what goes along with it.
 //!

@@ -109,7 +109,7 @@ fn by_compare(Task { cell, build }: Task, places: &Places) -> io::Result<Outcome
         if cell.threshold_permille == HALF_OF_2 {
             command.args(["--max-repetitions", REPETITIONS_FOR_2]);
         } else if cell.slower_percent == 0 && cell.load == Load::Quiet {
-            command.args(["--max-repetitions", REPETITIONS_OF_ONE_LOOK]);
+            one_look(&mut command);
         }
     } else {
         command
@@ -118,7 +118,7 @@ fn by_compare(Task { cell, build }: Task, places: &Places) -> io::Result<Outcome
         command
             .arg("--candidate-cmd")
             .arg(places.program("by-command", cell.slower_percent));
-        command.args(["--max-repetitions", REPETITIONS_OF_ONE_LOOK]);
+        one_look(&mut command);
     }
     command.arg("--policy").arg(&policy).arg("--out").arg(&out);
     command
@@ -161,6 +161,12 @@ fn by_compare(Task { cell, build }: Task, places: &Places) -> io::Result<Outcome
         word,
         measuring_seconds: seconds,
     })
+}
+
+fn one_look(compare: &mut Command) {
+    for bound in ["--min-repetitions", "--max-repetitions"] {
+        compare.args([bound, REPETITIONS_OF_ONE_LOOK]);
+    }
 }
 
 /// What a gate's decision says of its pace.
