@@ -10,11 +10,13 @@
 //! sample the cache is flushed, so that a sample finds in the arena what the one before has freed.
 //!
 //! Even so jemalloc may take memory that was not touched before: it does not split a free region
-//! that is more than 64 times as large as what is wanted (`opt.lg_extent_max_active_fit`), and
-//! needs many runs until there are enough regions of each size (20,000 boxes: dozens of page faults
-//! in each of the first twenty). So after the warm-up as much memory as it faulted in is touched
-//! once more and freed, in pieces that serve small blocks and, next to one another, large ones. What
-//! is left is faults in the first sample or two; the trimmed mean drops two.
+//! that is more than 64 times as large as what is wanted (`opt.lg_extent_max_active_fit`), joins
+//! free regions of 16 KiB and more with their neighbours at once, and needs many runs until there
+//! are enough regions of each size (20,000 boxes: dozens of page faults in each of the first
+//! twenty). So after the warm-up as much memory as it faulted in is touched once more and freed, in
+//! small pieces, which stay what small blocks are taken from, and as much in large ones, which
+//! become one; and that again, since the first time takes memory for jemalloc's own books. What is
+//! left is at most a handful of page faults in the first sample.
 
 use std::ffi::{CStr, c_uint};
 use std::hint::black_box;
@@ -267,10 +269,14 @@ mod reserve {
     use std::mem::MaybeUninit;
 
     const PAGE_BYTES: usize = 4096;
-    /// Small enough for jemalloc to take a page for small blocks from.
+    /// Joined with its neighbours when it is freed.
     const PIECE_BYTES: usize = 32 * PAGE_BYTES;
     /// 64 MiB: a warm-up that faults in more is no matter of fragments.
     const PIECES_MAX: usize = 512;
+    /// Not joined, and the largest that is not.
+    const SMALL_PIECE_BYTES: usize = 3 * PAGE_BYTES;
+    /// 16 MiB.
+    const SMALL_PIECES_MAX: usize = 1366;
 
     #[derive(Clone, Copy)]
     enum Stage {
@@ -295,7 +301,10 @@ mod reserve {
         match STAGE.get() {
             Stage::WarmUp => STAGE.set(Stage::Before(page_faults())),
             Stage::Before(faults) => {
-                fill_pages(page_faults().saturating_sub(faults));
+                let pages = page_faults().saturating_sub(faults);
+                for _ in 0..2 {
+                    fill_pages(pages);
+                }
                 STAGE.set(Stage::Filled);
             }
             Stage::Filled => {}
@@ -303,18 +312,31 @@ mod reserve {
     }
 
     fn fill_pages(pages: usize) {
-        // On the stack: a list of them would itself take a place among them.
-        let mut all = [const { Vec::<u8>::new() }; PIECES_MAX];
-        let pieces = (pages * PAGE_BYTES).div_ceil(PIECE_BYTES);
+        // Both at once, so that they are not the same pages.
+        let large = touched::<PIECES_MAX>(PIECE_BYTES, pages);
+        let small = touched::<SMALL_PIECES_MAX>(SMALL_PIECE_BYTES, pages);
+        drop(large);
+        super::flush();
+        drop(small);
+        super::flush();
+    }
+
+    /// So many pages in pieces. On the stack: a list of them would itself take a place among them.
+    fn touched<const MAX: usize>(piece_bytes: usize, pages: usize) -> [Vec<u8>; MAX] {
+        let mut all = [const { Vec::<u8>::new() }; MAX];
+        let pieces = (pages * PAGE_BYTES).div_ceil(piece_bytes);
         for place in all.iter_mut().take(pieces) {
-            let mut piece = Vec::with_capacity(PIECE_BYTES);
+            let mut piece = Vec::with_capacity(piece_bytes);
             for page in piece.spare_capacity_mut().chunks_mut(PAGE_BYTES) {
                 page[0].write(1);
             }
+            // jemalloc begins a large block anywhere in its first page, so that it ends in one more.
+            if let Some(last) = piece.spare_capacity_mut().last_mut() {
+                last.write(1);
+            }
             *place = black_box(piece);
         }
-        drop(all);
-        super::flush();
+        all
     }
 
     /// Of the calling thread, those that needed no disk.

@@ -22,8 +22,9 @@ use perfbudget::{allocator, trimmed_mean_warm};
 use tikv_jemalloc_sys::mallctl;
 
 /// How regions are cut, and so whether a page is touched for the first time, is not the same in each
-/// process: a handful of faults in nine samples, of the thousands that each has without.
-const SCATTERED_FAULTS: u64 = 100;
+/// process: a handful of faults in eleven samples (at most 8 were seen), of the thousands that each
+/// has without.
+const SCATTERED_FAULTS: u64 = 20;
 
 /// One test: jemalloc's controls are the process's.
 #[test]
@@ -36,7 +37,7 @@ fn jemalloc_gives_nothing_back_inside_the_clock_and_has_its_controls_back() {
     assert!(without.given_back >= 11, "{without:?}");
     assert!(without.page_faults > 11 * 100, "{without:?}");
     for (name, operation) in operations::ALL {
-        assert_quiet(name, &warm(operation), 2, SCATTERED_FAULTS);
+        assert_quiet(name, &warm(operation), 0, SCATTERED_FAULTS);
     }
     assert!(decays().iter().all(|(_, ms)| *ms == 0), "{:?}", decays());
 
