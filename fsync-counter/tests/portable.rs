@@ -131,6 +131,36 @@ mod hooked {
     }
 
     #[test]
+    fn a_mapping_is_synced_with_its_kind_and_flags() {
+        let _alone = alone();
+        let dir = directory();
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(dir.path().join("mapped"))
+            .unwrap();
+        file.set_len(4096).unwrap();
+        // SAFETY: nobody else knows the file, which stays as long as it is.
+        let mut mapping = unsafe { memmap2::MmapMut::map_mut(&file) }.unwrap();
+        mapping[0] = 1;
+        let seen = Scope::thread().observe(|| {
+            mapping.flush().unwrap();
+            mapping.flush_async().unwrap();
+        });
+        let events = seen.events().into_iter();
+        let events: Vec<_> = events.map(|event| (event.operation, event.flags)).collect();
+        let flags = |flags: libc::c_int| u32::from_ne_bytes(flags.to_ne_bytes());
+        assert_eq!(
+            events,
+            [
+                (Operation::Msync, flags(libc::MS_SYNC)),
+                (Operation::MsyncAsync, flags(libc::MS_ASYNC)),
+            ]
+        );
+    }
+
+    #[test]
     fn a_path_scope_has_nothing_of_its_neighbours() {
         let _alone = alone();
         let (dir, other) = (directory(), directory());
