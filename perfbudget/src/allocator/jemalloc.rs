@@ -16,7 +16,7 @@
 //! twenty). So after the warm-up as much memory as it faulted in is touched once more and freed, in
 //! small pieces, which stay what small blocks are taken from, and as much in large ones, which
 //! become one; and that again, since the first time takes memory for jemalloc's own books. What is
-//! left is at most a handful of page faults in the first sample.
+//! left is at most a handful of page faults in eleven samples.
 
 use std::ffi::{CStr, c_uint};
 use std::hint::black_box;
@@ -302,6 +302,7 @@ mod reserve {
             Stage::WarmUp => STAGE.set(Stage::Before(page_faults())),
             Stage::Before(faults) => {
                 let pages = page_faults().saturating_sub(faults);
+                // The first time also takes memory for jemalloc's own books.
                 for _ in 0..2 {
                     fill_pages(pages);
                 }
