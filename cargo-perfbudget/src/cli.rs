@@ -29,7 +29,8 @@ const INCONCLUSIVE: u8 = 4;
 
 /// Observes performance gates, and reads the records that they leave behind.
 #[derive(Debug, Parser)]
-#[command(name = "cargo perfbudget", version, after_help = EXIT_CODES)]
+#[command(name = "cargo perfbudget", bin_name = "cargo perfbudget")]
+#[command(version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

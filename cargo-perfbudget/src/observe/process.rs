@@ -58,6 +58,8 @@ pub(crate) fn run_with(
         .env(RUN_ID_ENV, RUN_ID)
         .env_remove(DENY_ENV)
         .env_remove(PACE_ENV)
+        // What is shown of a test that failed are its last lines: its message, not a backtrace.
+        .env("RUST_BACKTRACE", "0")
         .envs(variables.iter().copied());
     let output = children::output(&mut command)?;
     let mut outcome = Outcome {

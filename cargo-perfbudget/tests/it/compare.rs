@@ -154,7 +154,8 @@ fn command(directory: &Path) -> Command {
         .env("CARGO_NET_OFFLINE", "true")
         .env("CARGO_TARGET_DIR", kept("target"))
         .env("PERF_BUDGET_MULTIPLIER", "7")
-        .env("PERFBUDGET_DENY", "contended,undecided,not_measured");
+        .env("PERFBUDGET_DENY", "contended,undecided,not_measured")
+        .env("RUST_BACKTRACE", "full");
     for name in [
         "CARGO_ENCODED_RUSTFLAGS",
         "CLICOLOR_FORCE",

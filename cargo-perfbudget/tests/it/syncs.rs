@@ -208,7 +208,8 @@ fn exit_codes_are_the_shells() {
 
     let bare = run(&[]);
     assert_eq!(code(&bare), 2);
-    assert!(err(&bare).contains("Usage: "), "{}", err(&bare));
+    let usage = "Usage: cargo perfbudget syncs ";
+    assert!(err(&bare).contains(usage), "{}", err(&bare));
     let help = run(&["--help"]);
     assert!(
         out(&help).contains("git commit") && out(&help).contains("127"),

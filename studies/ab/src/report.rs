@@ -323,10 +323,10 @@ fn how(text: &mut String) -> fmt::Result {
          *Same code* is the same source, not the same file twice: there are {} builds of it beside the \
          baseline's, which take turns, each under another version number, so that symbols have other \
          names and a program another layout, as two revisions have.\n\n\
-         - **compare, a gate**: all by default, but for `--max-repetitions {}` for the 2 % and \
-         `--min-repetitions {one_look} --max-repetitions {one_look}` for the same code on the quiet \
-         machine, of which there are many: one look, which has all of the level.\n\
-         - **compare, commands**: the work 130 times in a process; the same bounds.\n\
+         - **compare, a gate**: all by default, but for `--max-repetitions {}` where the threshold is \
+         1 %.\n\
+         - **compare, commands**: the work 130 times in a process, `--min-repetitions {one_look} \
+         --max-repetitions {one_look}`.\n\
          - **tango-bench 0.9.0**: `compare -t {}`, the noise threshold as above. Baseline and candidate \
          are copies of one file here, which read the amount of work in their names: they have the same \
          layout.\n\

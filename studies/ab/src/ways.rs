@@ -9,7 +9,6 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::cells::{Cell, HALF_OF_2, Task, Way};
-use crate::loads::Load;
 use crate::results::{AsMeasured, Compared, Said};
 use crate::sides::Places;
 
@@ -22,8 +21,7 @@ pub(crate) const CRITERION_WARM_UP: &str = "1";
 pub(crate) const CRITERION_MEASUREMENT: &str = "1";
 /// Processes of each side at most, for a change of 2 %: the default is too few for that.
 pub(crate) const REPETITIONS_FOR_2: &str = "192";
-/// For commands, which take longer than a gate, and for most comparisons of the same code, of which
-/// there are many: one look.
+/// For commands, which take longer than a gate: one look.
 pub(crate) const REPETITIONS_OF_ONE_LOOK: &str = "32";
 
 /// What a tool came to.
@@ -108,8 +106,6 @@ fn by_compare(Task { cell, build }: Task, places: &Places) -> io::Result<Outcome
             .arg(places.candidate(cell.slower_percent, build));
         if cell.threshold_permille == HALF_OF_2 {
             command.args(["--max-repetitions", REPETITIONS_FOR_2]);
-        } else if cell.slower_percent == 0 && cell.load == Load::Quiet {
-            one_look(&mut command);
         }
     } else {
         command
@@ -118,7 +114,9 @@ fn by_compare(Task { cell, build }: Task, places: &Places) -> io::Result<Outcome
         command
             .arg("--candidate-cmd")
             .arg(places.program("by-command", cell.slower_percent));
-        one_look(&mut command);
+        for bound in ["--min-repetitions", "--max-repetitions"] {
+            command.args([bound, REPETITIONS_OF_ONE_LOOK]);
+        }
     }
     command.arg("--policy").arg(&policy).arg("--out").arg(&out);
     command
@@ -161,12 +159,6 @@ fn by_compare(Task { cell, build }: Task, places: &Places) -> io::Result<Outcome
         word,
         measuring_seconds: seconds,
     })
-}
-
-fn one_look(compare: &mut Command) {
-    for bound in ["--min-repetitions", "--max-repetitions"] {
-        compare.args([bound, REPETITIONS_OF_ONE_LOOK]);
-    }
 }
 
 /// What a gate's decision says of its pace.
