@@ -36,11 +36,15 @@ pub(crate) fn interrupted() -> Option<i32> {
     Some(SIGNAL.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
 }
 
-/// From here on a signal ends the child that runs, and not the tool.
+/// From here on a signal ends the child that runs, and not the tool. One that is ignored, as `nohup`
+/// has it, stays ignored.
 #[cfg(unix)]
 pub(crate) fn attend() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let ignored = ignored(std::fs::read_to_string("/proc/self/status").ok().as_deref());
+    let attended = [SIGHUP, SIGINT, SIGTERM].into_iter();
+    let attended = attended.filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let mut signals = signal_hook::iterator::Signals::new(attended)?;
     std::thread::Builder::new().spawn(move || {
         for signal in signals.forever() {
             on_signal(signal);
@@ -53,6 +57,16 @@ pub(crate) fn attend() -> io::Result<()> {
 #[cfg(not(unix))]
 pub(crate) fn attend() -> io::Result<()> {
     Ok(())
+}
+
+/// The signals that this process ignores, a bit each, from its file in /proc; none where there is no
+/// such file.
+#[cfg(unix)]
+fn ignored(status: Option<&str>) -> u64 {
+    let lines = status.unwrap_or_default().lines();
+    let mask = lines.filter_map(|line| line.strip_prefix("SigIgn:")).next();
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 #[cfg(unix)]
@@ -142,4 +156,18 @@ pub(crate) fn timed(command: &mut Command) -> io::Result<perfbudget::TimedComman
     });
     state().child = None;
     timed
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_a_bit_each() {
+        // As under `nohup`: SIGHUP is 1.
+        let status = "Name:\tx\nSigBlk:\t0000000000000004\nSigIgn:\t0000000000001001\n";
+        assert_eq!(ignored(Some(status)), 0x1001);
+        assert_eq!(ignored(None), 0);
+        assert_eq!(ignored(Some("SigIgn:\tno number\n")), 0);
+    }
 }

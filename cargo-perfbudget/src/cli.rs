@@ -27,14 +27,23 @@ const REJECTED: u8 = 3;
 /// What was asked for can't be decided.
 const INCONCLUSIVE: u8 = 4;
 
-/// Observes performance gates, and reads the records that they leave behind.
+/// Observes performance gates, reports on their records, compares two versions of the code on them,
+/// and shows every sync of any program.
 #[derive(Debug, Parser)]
 #[command(name = "cargo perfbudget", bin_name = "cargo perfbudget")]
-#[command(version, after_help = EXIT_CODES)]
+#[command(version, after_help = ALL_EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+const ALL_EXIT_CODES: &str = "\
+Exit codes (`--help` of a command has its own list; `syncs` exits as its command does):
+  0  every gate passed, accepted
+  1  the tool failed
+  2  bad arguments
+  3  a gate failed, rejected
+  4  inconclusive, not ready";
 
 const EXIT_CODES: &str = "\
 Exit codes:

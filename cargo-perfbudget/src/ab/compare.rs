@@ -41,7 +41,7 @@ use crate::observe::progress::Progress;
 use gates::{Filter, Found, Matched};
 use git::{GitError, Repository};
 use measure::{Measured, Measuring, Runner, Unit};
-use schedule::PER_BLOCK;
+pub(crate) use schedule::PER_BLOCK;
 use side::{Order, SideError, Source, TestKey, Workshop};
 
 const AFTER_HELP: &str = "\
@@ -56,24 +56,33 @@ committed.
 A command of plain words is started as it is, any other by the shell. Its gate is named `command`.
 
 Exit codes:
-  0    accepted
-  1    the tool failed: a revision that does not build, no gates
-  2    bad arguments
-  3    rejected
-  4    inconclusive
-  130  interrupted; what was measured is in --out";
+  0      accepted
+  1      the tool failed: a revision that does not build, no gates
+  2      bad arguments
+  3      rejected
+  4      inconclusive
+  128+N  ended by signal N (130 by Ctrl-C); what was measured is in --out";
 
 /// The tool itself failed.
 const FAILED: u8 = 1;
 /// Bad arguments.
 const USAGE: u8 = 2;
 
+/// Processes of a side in a pass, at most.
+pub(crate) const REPETITIONS_MAX: u32 = 1000;
+
 /// Below the tool's directory.
 const DEFAULT_OUT: &str = "report";
 /// The page.
 const REPORT: &str = "report.html";
-/// What an earlier comparison decided, which is not what this one does.
-const OLD: [&str; 3] = ["decision.json", "insights.md", REPORT];
+/// What an earlier comparison measured and decided, which is not what this one does.
+const OLD: [&str; 5] = [
+    "decision.json",
+    "insights.md",
+    REPORT,
+    "baseline/history.jsonl",
+    "candidate/history.jsonl",
+];
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
@@ -125,13 +134,14 @@ pub(crate) struct CompareArguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
 
-    /// Processes of each side before the first decision
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(6..=1000))]
+    /// Processes of each side before the first decision; it is looked at after the maximum, half
+    /// and a quarter of it
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(6..=i64::from(REPETITIONS_MAX)))]
     min_repetitions: u32,
 
     /// Processes of each side at most, where it is still not decided [default: 128, or more where
     /// many gates want them]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(6..=1000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(6..=i64::from(REPETITIONS_MAX)))]
     max_repetitions: Option<u32>,
 
     /// Print the decision as JSON instead of text
@@ -226,14 +236,15 @@ fn run(
                 let target = target.unwrap_or_else(|_| here.join("target"));
                 target.join(Workshop::NAME).join(DEFAULT_OUT)
             });
-            let subjects = of_commands(baseline, candidate);
+            prepare(&out)?;
+            let subjects = of_commands(baseline, candidate)?;
             conclude(arguments, &policy, &subjects, &out, &mut progress, print)
         }
         _ => compare_gates(arguments, &policy, &here, &mut progress, print),
     }
 }
 
-fn of_commands(baseline: &str, candidate: &str) -> Subjects<'static> {
+fn of_commands(baseline: &str, candidate: &str) -> io::Result<Subjects<'static>> {
     let command = |text: &str| Runner::Command(text.to_owned());
     let arms = [
         (Side::Baseline, command(baseline)),
@@ -243,14 +254,14 @@ fn of_commands(baseline: &str, candidate: &str) -> Subjects<'static> {
     // A first run of each finds the disk cold, and counts for nothing.
     for (side, runner) in &arms {
         if *side != Side::Control && children::interrupted().is_none() {
-            runner.run(&BTreeSet::new());
+            runner.run(&BTreeSet::new())?;
         }
     }
     let subject = |text: &str| Subject {
         name: text.to_owned(),
         of: text.to_owned(),
     };
-    Subjects {
+    Ok(Subjects {
         units: vec![Unit {
             name: "the commands".to_owned(),
             gates: BTreeSet::from([command::GATE.to_owned()]),
@@ -260,7 +271,7 @@ fn of_commands(baseline: &str, candidate: &str) -> Subjects<'static> {
         settled: Vec::new(),
         subjects: [subject(baseline), subject(candidate)],
         copy: Box::new(|| Ok(())),
-    }
+    })
 }
 
 fn compare_gates(
@@ -270,9 +281,13 @@ fn compare_gates(
     progress: &mut Progress,
     print: fn(&str) -> io::Result<()>,
 ) -> Result<Verdict, Box<dyn Error>> {
+    if let Some(out) = &arguments.out {
+        prepare(out)?;
+    }
     let sources = Sources::of(arguments, here, progress)?;
     let out = arguments.out.clone();
     let out = out.unwrap_or_else(|| sources.workshop.path.join(DEFAULT_OUT));
+    prepare(&out)?;
     let [baseline, candidate] = sources.build(&arguments.selection, progress)?;
     if baseline.profile != candidate.profile {
         return Err(format!(
@@ -305,11 +320,15 @@ fn compare_gates(
             progress.step(&format!("finding gates: {key}, {name}"));
             let (binary, name) = side.start(test, OF_A_SIDE);
             let binary = Box::new(binary);
-            found.add(key, Runner::Test { binary, name }.run(&BTreeSet::new()));
+            let ran = Runner::Test { binary, name }.run(&BTreeSet::new());
             if children::interrupted().is_some() {
                 progress.clear();
                 return Err("interrupted".into());
             }
+            found.add(
+                key,
+                ran.map_err(|error| format!("failed to run {key}: {error}"))?,
+            );
         }
     }
     progress.clear();
@@ -325,7 +344,13 @@ fn compare_gates(
     }
     let [old, new] = &found;
     let matched = gates::matched(old, new, &Filter(arguments.gates.clone()));
-    if matched == Matched::default() {
+    for test in &matched.unasked {
+        progress.line(&format!(
+            "{test} fails before a gate begins: which gates it has is not known, and its name does \
+             not fit --gates"
+        ));
+    }
+    if matched.is_empty() {
         let found: BTreeSet<&String> = old.names().chain(new.names()).collect();
         return Err(CompareError::NoneLike {
             filter: arguments.gates.clone(),
@@ -480,7 +505,7 @@ fn settled(matched: &Matched, subjects: &[Subject; 2]) -> Vec<Repetition> {
     settled
 }
 
-/// Measures, decides, writes and prints.
+/// Measures, decides, writes and prints; `out` is prepared.
 fn conclude(
     arguments: &CompareArguments,
     policy: &Policy,
@@ -489,7 +514,6 @@ fn conclude(
     progress: &mut Progress,
     print: fn(&str) -> io::Result<()>,
 ) -> Result<Verdict, Box<dyn Error>> {
-    prepare(out)?;
     let timed: BTreeSet<&String> = subjects
         .units
         .iter()
@@ -536,16 +560,20 @@ fn conclude(
     };
     let Measured {
         repetitions,
-        interrupted,
-    } = measuring.run(subjects.settled.clone(), progress)?;
-    if interrupted {
+        broken_off,
+    } = measuring.run(subjects.settled.clone(), progress);
+    if let Some(why) = broken_off {
         artifacts::write_histories(out, &repetitions)?;
         progress.line(&format!(
-            "interrupted: {} of what was measured are in {}",
+            "{}: {} of what was measured are in {}",
+            match children::interrupted() {
+                Some(_) => "interrupted",
+                None => "broken off",
+            },
             counted(repetitions.len(), "repetition", "repetitions"),
             out.display()
         ));
-        return Err("interrupted".into());
+        return Err(why.into());
     }
     let decision = judged(&repetitions);
     artifacts::write(out, &decision, &repetitions)?;
@@ -567,7 +595,8 @@ fn conclude(
     Ok(decision.decision)
 }
 
-/// A directory without the decision of another comparison: this one may be interrupted.
+/// A directory without what another comparison left: this one may fail or be interrupted, and what
+/// stands there then is not its.
 fn prepare(out: &Path) -> Result<(), String> {
     let failed = |error| format!("failed to prepare {}: {error}", out.display());
     fs::create_dir_all(out).map_err(failed)?;
@@ -588,10 +617,10 @@ fn plan(arguments: &CompareArguments, policy: &Policy, gates: u32) -> Plan {
     const ROOM: u32 = 2;
     let blocks = |repetitions: u32| repetitions.div_ceil(PER_BLOCK);
     let needed = statistics::blocks_needed(sequential::level(policy.alpha, gates, 1));
-    let most = arguments
-        .max_repetitions
-        .map_or_else(|| blocks(MOST).max(needed.saturating_mul(ROOM)), blocks);
-    Plan::between(blocks(arguments.min_repetitions), most, policy.alpha, gates)
+    let least = blocks(arguments.min_repetitions);
+    let enough = || blocks(MOST).max(needed.saturating_mul(ROOM)).max(least);
+    let most = arguments.max_repetitions.map_or_else(enough, blocks);
+    Plan::between(least, most, policy.alpha, gates)
 }
 
 /// Whether new copies are made before this block: what lies between two looks is measured in as
@@ -623,6 +652,30 @@ fn decided(decision: &Decision) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Parsed {
+        #[command(flatten)]
+        arguments: CompareArguments,
+    }
+
+    fn planned(bounds: &[&str], gates: u32) -> Plan {
+        let line = ["compare", "--baseline", "main"].iter().chain(bounds);
+        let parsed = <Parsed as clap::Parser>::parse_from(line);
+        plan(&parsed.arguments, &Policy::default(), gates)
+    }
+
+    #[test]
+    fn looks_come_after_the_maximum_half_and_a_quarter_of_it_and_not_too_soon() {
+        let looks = |plan: &Plan| -> Vec<u32> {
+            let processes = (1..=plan.last()).filter(|blocks| plan.is_look(*blocks));
+            processes.map(|blocks| blocks * PER_BLOCK).collect()
+        };
+        assert_eq!(looks(&planned(&[], 1)), [32, 64, 128]);
+        assert_eq!(looks(&planned(&["--min-repetitions", "33"], 1)), [64, 128]);
+        assert_eq!(looks(&planned(&["--min-repetitions", "200"], 1)), [200]);
+        assert_eq!(looks(&planned(&["--max-repetitions", "40"], 1)), [20, 40]);
+    }
 
     #[test]
     fn each_pass_between_two_looks_begins_with_new_copies() {

@@ -15,7 +15,8 @@ use super::history::Repetition;
 use super::policy::{Acknowledged, Expect, Policy, is_match};
 use super::sequential;
 pub(crate) use counts::is_sync;
-pub(crate) use times::aa_change;
+pub(crate) use evidence::GONE_AS_WELL;
+pub(crate) use times::{OTHER_PACE, aa_change};
 
 use evidence::Evidence;
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::decide::is_sync;
+use super::compare::{PER_BLOCK, REPETITIONS_MAX};
+use super::decide::{GONE_AS_WELL, OTHER_PACE, is_sync};
 use super::decision::{Decision, Effect, GateDecision, Method, Status, Verdict};
-use super::policy::{Expect, Policy};
+use super::policy::Expect;
 use super::{sequential, statistics, table, text};
 
 /// Times as many repetitions as there were, beyond which repetitions are no cure.
@@ -100,6 +101,13 @@ fn action(gate: &GateDecision, decision: &Decision) -> Option<(Action, String)> 
                 acknowledgement(gate, "removed = true")
             ),
         ),
+        Status::BadStatus if gate.why.contains(GONE_AS_WELL) => (
+            Action::Repair,
+            format!(
+                "if it is gone on purpose, add to {}",
+                acknowledgement(gate, "removed = true")
+            ),
+        ),
         Status::BadStatus => (Action::Repair, "run its test on that side".to_owned()),
         Status::Regressed if gate.counts.is_empty() => {
             (Action::Mend, "profile it on both sides".to_owned())
@@ -118,7 +126,7 @@ fn action(gate: &GateDecision, decision: &Decision) -> Option<(Action, String)> 
         ),
         Status::MissingMetric => (Action::Find, "see why it was not measured".to_owned()),
         Status::InsufficientSamples => (Action::Repeat, needed(decision)),
-        Status::TooNoisy => noisy(gate, policy),
+        Status::TooNoisy => noisy(gate, decision),
         Status::Neutral => (
             Action::Rethink,
             format!(
@@ -168,8 +176,10 @@ fn needed(decision: &Decision) -> String {
     let level = decision.family.alpha_each;
     let more = match decision.method {
         Method::Paired => format!(
-            "{} with both sides are enough, with at least 6 repetitions of each",
-            text::counted(statistics::blocks_needed(level) as usize, "block", "blocks")
+            "{} with both sides are enough, with at least 6 repetitions of each: \
+             `--max-repetitions {}`",
+            text::counted(statistics::blocks_needed(level) as usize, "block", "blocks"),
+            statistics::blocks_needed(level) * PER_BLOCK
         ),
         Method::Welch => format!(
             "{} repetitions on each side are enough",
@@ -183,8 +193,10 @@ fn needed(decision: &Decision) -> String {
     more
 }
 
-/// The three kinds of noise: of repetitions, of the control, and of an interval that is too wide.
-fn noisy(gate: &GateDecision, policy: &Policy) -> (Action, String) {
+/// The four kinds of noise: of repetitions, of the control, of a core that was another beside one
+/// side, and of an interval that is too wide.
+fn noisy(gate: &GateDecision, decision: &Decision) -> (Action, String) {
+    let policy = &decision.policy;
     if !gate.counts.is_empty() {
         let advice = "make what it counts the same in every run, or count less";
         return (Action::Repair, advice.to_owned());
@@ -195,6 +207,12 @@ fn noisy(gate: &GateDecision, policy: &Policy) -> (Action, String) {
         .max_cv_percent
         .is_some_and(|cv| cv > policy.max_cv_percent);
     let is_uncontrolled = gate.why.starts_with("the control");
+    if !is_varying && !is_uncontrolled && gate.why.starts_with(OTHER_PACE) {
+        let advice = "find whether the candidate slows the core itself (wide vector instructions, a \
+                      thread that it leaves behind); if it does not, compare again on a machine of \
+                      its own";
+        return (Action::Quieten, advice.to_owned());
+    }
     let Some(change) = gate.change.filter(|_| !is_varying && !is_uncontrolled) else {
         return (Action::Quieten, quieten.to_owned());
     };
@@ -211,11 +229,27 @@ fn noisy(gate: &GateDecision, policy: &Policy) -> (Action, String) {
             format!("{quieten}; repetitions alone would have to be {times:.0} times as many");
         return (Action::Quieten, advice);
     }
+    let times = times.ceil().max(2.0) as u32;
+    let option = match decision.method {
+        Method::Paired => more_repetitions(gate, times),
+        Method::Welch => String::new(),
+    };
     let advice = format!(
-        "about {:.0} times as many repetitions would decide it, if the change is what it seems",
-        times.ceil().max(2.0)
+        "about {times} times as many repetitions would decide it, if the change is what it \
+         seems{option}"
     );
     (Action::Repeat, advice)
+}
+
+/// How `compare` is asked for so many times as many.
+fn more_repetitions(gate: &GateDecision, times: u32) -> String {
+    let most = gate.repetitions.iter().max().copied().unwrap_or(0);
+    let repetitions = most.saturating_mul(times);
+    if repetitions <= REPETITIONS_MAX {
+        format!(": `--max-repetitions {repetitions}`")
+    } else {
+        format!(": `--runs {times}`")
+    }
 }
 
 fn method(decision: &Decision) -> String {
@@ -262,6 +296,7 @@ mod tests {
     use super::*;
     use crate::ab::fixtures::{Histories, around, spread};
     use crate::ab::history::{Outcome, Side};
+    use crate::ab::policy::Policy;
 
     fn of(histories: &Histories, expect: Expect) -> String {
         let policy = Policy {
@@ -287,6 +322,7 @@ mod tests {
             .sides("a/uncontrolled", &around(1000.0, 14), &around(1000.0, 14))
             .times("a/uncontrolled", Side::Control, &around(1200.0, 14))
             .times("a/lost", Side::Baseline, &around(1000.0, 14))
+            .and("a/lost-and-failed", Side::Baseline, failed.clone())
             .times("a/new", Side::Candidate, &around(1000.0, 14))
             .sides("a/failed", &around(1000.0, 14), &around(1000.0, 14))
             .and("a/failed", Side::Candidate, failed)
@@ -295,6 +331,32 @@ mod tests {
             .counts("b/fewer", Side::Baseline, &[("dirs", 2), ("files", 1)])
             .counts("b/fewer", Side::Candidate, &[("files", 1)]);
         insta::assert_snapshot!(of(&histories, Expect::NoRegression));
+    }
+
+    #[test]
+    fn a_core_that_is_slower_beside_the_candidate_is_no_matter_of_repetitions() {
+        let histories =
+            Histories::default().sides("a/same", &around(1000.0, 14), &around(1000.0, 14));
+        let mut decision = histories.decide(Method::Paired, &Policy::default());
+        let gate = &mut decision.gates[0];
+        (gate.status, gate.effect) = (Status::TooNoisy, Effect::Inconclusive);
+        gate.why = format!("{OTHER_PACE} 120 % of the time");
+        let text = insights(&decision);
+        assert!(
+            text.contains("Find whether the candidate slows the core itself"),
+            "{text}"
+        );
+        assert!(!text.contains("--max-repetitions"), "{text}");
+    }
+
+    #[test]
+    fn more_than_one_pass_can_have_is_asked_for_in_passes() {
+        let histories =
+            Histories::default().sides("a/same", &around(1000.0, 14), &around(1000.0, 14));
+        let decision = histories.decide(Method::Paired, &Policy::default());
+        let gate = &decision.gates[0];
+        assert_eq!(more_repetitions(gate, 3), ": `--max-repetitions 42`");
+        assert_eq!(more_repetitions(gate, 72), ": `--runs 72`");
     }
 
     #[test]

@@ -126,6 +126,7 @@ impl Repository {
     fn compare(&self, arguments: &[&str]) -> Compared {
         let _turn = turn();
         let out = TempDir::new().expect("a directory");
+        fs::write(out.path().join("decision.json"), "another's").expect("written");
         let output = command(self.path())
             .arg("--out")
             .arg(out.path())
@@ -367,6 +368,8 @@ fn what_can_not_be_compared_is_said() {
         let compared = repository.compare(arguments);
         let said = err(&compared.output);
         assert_eq!(compared.code(), 1, "{arguments:?}: {said}");
+        // What another comparison left there would be taken for this one's.
+        assert!(!compared.out.path().join("decision.json").exists());
         for part in parts {
             assert!(said.contains(part), "{part:?} in {said}");
         }

@@ -61,6 +61,9 @@ pub(crate) struct Matched {
     pub(crate) tests: BTreeMap<(TestKey, TestKey), Vec<Gate>>,
     /// What is not measured any further: what either side came to, where it has the gate.
     pub(crate) settled: BTreeMap<String, [Option<Outcome>; 2]>,
+    /// Tests that fail before a gate begins, so that nobody knows whether they were asked for; by
+    /// their names they were not.
+    pub(crate) unasked: BTreeSet<TestKey>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,24 +105,38 @@ pub(crate) fn matched(baseline: &Found, candidate: &Found, filter: &Filter) -> M
             (None, None) => {}
         }
     }
-    // The gates of a test that fails before them are known from the other side, or not at all: then
-    // the test stands for them.
+    // The gates of a test that fails before them are known from the other side, or not at all, or
+    // stand elsewhere by now: then the test stands for what it may have had.
     let tests: BTreeSet<&TestKey> = baseline
         .broken
         .keys()
         .chain(candidate.broken.keys())
         .collect();
     for test in tests {
-        let has_gates = |found: &Found| found.gates.values().any(|(place, _)| place == test);
-        if !has_gates(baseline) && !has_gates(candidate) && filter.takes_test(test) {
+        let gates: Vec<&String> = baseline.of(test).chain(candidate.of(test)).collect();
+        let is_asked_for = if gates.is_empty() {
+            filter.takes_test(test)
+        } else {
+            gates.iter().any(|gate| filter.takes(gate))
+        };
+        let is_told = gates.iter().any(|gate| matched.settled.contains_key(*gate));
+        if is_asked_for && !is_told {
             let name = format!("test {test}");
             matched.settle(&name, baseline.failed(test), candidate.failed(test));
+        } else if gates.is_empty() && !is_asked_for {
+            matched.unasked.insert(test.clone());
         }
     }
     matched
 }
 
 impl Found {
+    /// The gates of a test.
+    fn of(&self, test: &TestKey) -> impl Iterator<Item = &String> {
+        let gates = self.gates.iter();
+        gates.filter_map(move |(gate, (place, _))| (place == test).then_some(gate))
+    }
+
     /// What a test came to that failed before a gate began.
     fn failed(&self, test: &TestKey) -> Option<Outcome> {
         let why = self.broken.get(test)?.clone();
@@ -128,6 +145,11 @@ impl Found {
 }
 
 impl Matched {
+    /// Whether there is nothing to be said of any gate.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tests.is_empty() && self.settled.is_empty()
+    }
+
     fn settle(&mut self, gate: &str, baseline: Option<Outcome>, candidate: Option<Outcome>) {
         self.settled.insert(gate.to_owned(), [baseline, candidate]);
     }
@@ -211,6 +233,19 @@ mod tests {
         assert_eq!(matched.settled.len(), 4);
     }
 
+    /// Its gate stands in another test by now, and is fine: what else it had is not known.
+    #[test]
+    fn a_broken_test_is_not_excused_by_a_gate_that_moved_away() {
+        let old = found(&[("perf_a", "t/a", times())], &[]);
+        let new = found(&[("perf_b", "t/a", times())], &["perf_a"]);
+        let all = matched(&old, &new, &Filter::default());
+        assert_eq!(all.tests.len(), 1);
+        assert_eq!(all.settled["test perf_a in tiny"], [None, boom()]);
+        // Of its gates nobody asked for one.
+        let filter = Filter(vec!["t/x".into()]);
+        assert_eq!(matched(&old, &new, &filter), Matched::default());
+    }
+
     #[test]
     fn a_filter_takes_parts_of_names() {
         let gates = [
@@ -223,6 +258,7 @@ mod tests {
         assert_eq!(matched.tests.len(), 1);
         let settled: Vec<&str> = matched.settled.keys().map(String::as_str).collect();
         assert_eq!(settled, ["test perf_t_x in tiny"]);
+        assert_eq!(matched.unasked, BTreeSet::from([key("perf_u")]));
     }
 
     #[test]

@@ -185,12 +185,22 @@ impl Repository {
         let mut paths = vec![OsString::from(":/")];
         let top = fs::canonicalize(&self.top).unwrap_or_else(|_| self.top.clone());
         let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-        if let Ok(below) = target.strip_prefix(top) {
+        if let Ok(below) = target.strip_prefix(top)
+            && !self.is_ignored(below)
+        {
             let mut exclude = OsString::from(":(top,exclude)");
             exclude.push(below);
             paths.push(exclude);
         }
         paths
+    }
+
+    /// Whether git leaves it out anyway. `git add` fails where an ignored path is named, also to be
+    /// excluded.
+    fn is_ignored(&self, below: &Path) -> bool {
+        let mut check = self.git(&["check-ignore", "--quiet", "--"]);
+        check.arg(below);
+        run(check).is_ok()
     }
 
     fn tree(&self, commit: &str) -> Result<String, GitError> {
@@ -434,6 +444,28 @@ mod tests {
         assert!(!path.exists());
         let list = run(repository.git(&["worktree", "list"])).expect("git");
         assert_eq!(list.lines().count(), 1, "{list}");
+    }
+
+    /// As Cargo has it: what it builds is ignored, by its own name or with what it stands in.
+    #[test]
+    fn what_is_not_committed_is_a_part_of_it_where_git_ignores_the_target_directory() {
+        for (ignored, target) in [
+            ("/target", "target"),
+            ("target/*", "target"),
+            ("build/", "build/target"),
+        ] {
+            let (directory, repository) = repository();
+            let target = directory.path().join(target);
+            fs::create_dir_all(&target).expect("made");
+            fs::write(target.join("built"), "large").expect("written");
+            fs::write(directory.path().join(".gitignore"), ignored).expect("written");
+            fs::write(directory.path().join("file"), "two").expect("written");
+            let changed = repository.working_tree(&target).expect(ignored);
+            assert_eq!(changed.uncommitted, 2, "{ignored}");
+            let names = ["ls-tree", "-r", "--name-only", &changed.commit];
+            let names = run(repository.git(&names)).expect("git");
+            assert_eq!(names, ".gitignore\nfile", "{ignored}");
+        }
     }
 
     #[test]

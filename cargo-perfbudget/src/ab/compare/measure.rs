@@ -2,7 +2,7 @@
 //! on the machine weighs on all tests alike, until every gate is decided or the plan is at its end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
+use std::io;
 use std::time::{Duration, Instant};
 
 use perfbudget::{MULTIPLIER_ENV, PACE_ENV};
@@ -51,31 +51,38 @@ pub(crate) struct Measuring<'a> {
     pub(crate) blocks_max: u32,
     /// Before which blocks the programs are copied anew.
     pub(crate) is_pass: &'a dyn Fn(u32) -> bool,
-    pub(crate) copy: &'a dyn Fn() -> std::io::Result<()>,
+    pub(crate) copy: &'a dyn Fn() -> io::Result<()>,
     /// What the baseline and the candidate are.
     pub(crate) of: [&'a str; 2],
     /// The gates that are decided by what was measured.
     pub(crate) decided: &'a dyn Fn(&[Repetition]) -> BTreeSet<String>,
 }
 
-/// What was measured, and whether it is all that was planned.
+/// What was measured, and why it is not all that was planned.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
     pub(crate) repetitions: Vec<Repetition>,
-    pub(crate) interrupted: bool,
+    pub(crate) broken_off: Option<String>,
 }
 
 impl Measuring<'_> {
-    /// Runs the plan. `before` are repetitions that are there already: gates that failed.
-    pub(crate) fn run(
-        &self,
-        before: Vec<Repetition>,
-        progress: &mut Progress,
-    ) -> Result<Measured, Box<dyn Error>> {
+    /// Runs the plan, as far as it goes. `before` are repetitions that are there already: gates that
+    /// failed.
+    pub(crate) fn run(&self, before: Vec<Repetition>, progress: &mut Progress) -> Measured {
         let mut measured = Measured {
             repetitions: before,
-            interrupted: false,
+            broken_off: None,
         };
+        measured.broken_off = self.fill(&mut measured.repetitions, progress).err();
+        progress.clear();
+        measured
+    }
+
+    fn fill(
+        &self,
+        repetitions: &mut Vec<Repetition>,
+        progress: &mut Progress,
+    ) -> Result<(), String> {
         let mut done: BTreeSet<String> = BTreeSet::new();
         let mut left = TimeLeft::default();
         let mut order = 0;
@@ -112,10 +119,10 @@ impl Measuring<'_> {
                     left.add(begin.elapsed());
                     to_run -= 1;
                     if children::interrupted().is_some() {
-                        progress.clear();
-                        measured.interrupted = true;
-                        return Ok(measured);
+                        return Err("interrupted".to_owned());
                     }
+                    let repeated = repeated
+                        .map_err(|error| format!("failed to run {}: {error}", unit.name))?;
                     for (gate, result) in repeated.gates {
                         // One that was decided at a look stays as it was then, also where its
                         // test goes on for another.
@@ -126,7 +133,7 @@ impl Measuring<'_> {
                             failed.insert(gate.clone());
                         }
                         let at = repeated.at.get(&gate).cloned();
-                        measured.repetitions.push(Repetition {
+                        repetitions.push(Repetition {
                             schema: SCHEMA.to_owned(),
                             gate,
                             side,
@@ -142,12 +149,11 @@ impl Measuring<'_> {
                 done.append(&mut failed);
             }
             if (self.is_look)(block + 1) {
-                done.extend((self.decided)(&measured.repetitions));
+                done.extend((self.decided)(repetitions));
                 self.say(block + 1, &done, progress);
             }
         }
-        progress.clear();
-        Ok(measured)
+        Ok(())
     }
 
     fn say(&self, blocks: u32, done: &BTreeSet<String>, progress: &mut Progress) {
@@ -169,13 +175,13 @@ impl Measuring<'_> {
 impl Unit {
     /// One repetition of an arm, with no more attempts than it may have. Of each gate the first
     /// attempt counts that has one bound, else the last.
-    fn repeat(&self, side: Side) -> Repeated {
+    fn repeat(&self, side: Side) -> io::Result<Repeated> {
         let mut kept = Repeated::default();
         let Some(runner) = self.arms.get(&side) else {
-            return kept;
+            return Ok(kept);
         };
         for _ in 0..ATTEMPTS_MAX {
-            let repeated = runner.run(&self.gates);
+            let repeated = runner.run(&self.gates)?;
             for (gate, outcome) in repeated.gates {
                 let is_ours = self.gates.contains(&gate);
                 let is_better = kept.gates.get(&gate).is_none_or(is_inexact);
@@ -191,7 +197,7 @@ impl Unit {
                 break;
             }
         }
-        kept
+        Ok(kept)
     }
 }
 
@@ -201,10 +207,15 @@ fn is_inexact(outcome: &Outcome) -> bool {
 
 impl Runner {
     /// One process.
-    pub(crate) fn run(&self, gates: &BTreeSet<String>) -> Repeated {
-        match self {
+    ///
+    /// # Errors
+    /// When a test can't be started, which is listed and was built just now, or what it left can't be
+    /// looked at: it is the machine's doing, and says nothing of a side.
+    pub(crate) fn run(&self, gates: &BTreeSet<String>) -> io::Result<Repeated> {
+        Ok(match self {
             Self::Test { binary, name } => {
-                repetition::repeated(&process::run_with(&VARIABLES, binary, name), gates.iter())
+                let ran = process::run_with(&VARIABLES, binary, name)?;
+                repetition::repeated(&ran, gates.iter())
             }
             Self::Command(text) => {
                 let (outcome, may_become_exact) = command::run(text);
@@ -214,7 +225,7 @@ impl Runner {
                     ..Repeated::default()
                 }
             }
-        }
+        })
     }
 }
 
@@ -254,7 +265,8 @@ mod tests {
             },
         };
         let measured = measuring.run(Vec::new(), &mut Progress::on_stderr());
-        measured.expect("it is measured").repetitions
+        assert_eq!(measured.broken_off, None);
+        measured.repetitions
     }
 
     #[test]
@@ -281,6 +293,32 @@ mod tests {
         assert_eq!(repetitions.len(), 6);
         let failed = |r: &&Repetition| matches!(r.result, Outcome::Failed { .. });
         assert_eq!(repetitions.iter().filter(failed).count(), 2);
+    }
+
+    #[test]
+    fn what_was_measured_is_kept_where_it_can_not_go_on() {
+        let unit = unit("true", "true");
+        let copies = std::cell::Cell::new(0);
+        let measuring = Measuring {
+            units: &[unit],
+            is_look: &|_| false,
+            blocks_max: 6,
+            is_pass: &|block| block % 2 == 0,
+            copy: &|| {
+                copies.set(copies.get() + 1);
+                if copies.get() < 3 {
+                    Ok(())
+                } else {
+                    Err(io::Error::other("the disk is full"))
+                }
+            },
+            of: ["old", "new"],
+            decided: &|_| BTreeSet::new(),
+        };
+        let measured = measuring.run(Vec::new(), &mut Progress::on_stderr());
+        assert_eq!(measured.repetitions.len(), 4 * 6);
+        let why = measured.broken_off.expect("it was broken off");
+        assert_eq!(why, "failed to copy the programs: the disk is full");
     }
 
     #[test]

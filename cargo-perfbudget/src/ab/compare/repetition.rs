@@ -1,7 +1,6 @@
 //! What one process of a test says of its gates.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use perfbudget::Record;
 use perfbudget::record::RoundTimes;
@@ -29,21 +28,10 @@ pub(crate) struct Repeated {
 
 /// Reads what a process left behind. `expected` are the gates that are known to be in the test.
 pub(crate) fn repeated<'a>(
-    ran: &'a io::Result<process::Outcome>,
+    outcome: &'a process::Outcome,
     expected: impl Iterator<Item = &'a String>,
 ) -> Repeated {
     let mut repeated = Repeated::default();
-    let outcome = match ran {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            let why = format!("it could not be run: {error}");
-            for gate in expected {
-                repeated.fail(gate, why.clone());
-            }
-            repeated.broken = Some(why);
-            return repeated;
-        }
-    };
     let ended = || format!("its test ended with {}", outcome.status);
     // Counts that are not what the code says fail a test after they were counted. That budget is
     // judged elsewhere; here they are compared.
@@ -232,15 +220,15 @@ mod tests {
     }
 
     #[cfg(unix)]
-    fn ran(records: Vec<Record>, unfinished: &[&str], status: i32) -> io::Result<process::Outcome> {
+    fn ran(records: Vec<Record>, unfinished: &[&str], status: i32) -> process::Outcome {
         use std::os::unix::process::ExitStatusExt;
-        Ok(process::Outcome {
+        process::Outcome {
             records,
             unfinished: unfinished.iter().map(|&gate| gate.into()).collect(),
             unreadable: Vec::new(),
             status: std::process::ExitStatus::from_raw(status << 8),
             output: "panicked\nboom".into(),
-        })
+        }
     }
 
     #[cfg(unix)]

@@ -126,7 +126,8 @@ impl<'a> Evidence<'a> {
     /// In the contract's order: what can't be judged first.
     pub(super) fn finding(&self, terms: Terms<'_>, role: Role) -> Finding {
         let not_judged = self
-            .failed()
+            .removed(terms)
+            .or_else(|| self.failed())
             .or_else(|| self.one_sided(terms))
             .or_else(|| self.nothing());
         let mut finding = match not_judged {
@@ -138,6 +139,14 @@ impl<'a> Evidence<'a> {
         finding
     }
 
+    /// A gate that is gone on purpose: how it did on the baseline is of no interest any more.
+    fn removed(&self, terms: Terms<'_>) -> Option<Finding> {
+        let declared = || terms.policy.acknowledges(self.gate, &Acknowledged::Removed);
+        (self.is_removed() && declared())
+            .then(|| self.one_sided(terms))
+            .flatten()
+    }
+
     /// A process that failed, or whose time is none.
     fn failed(&self) -> Option<Finding> {
         let sides = [Side::Candidate, Side::Baseline, Side::Control];
@@ -147,10 +156,11 @@ impl<'a> Evidence<'a> {
             Some(Finding::new(
                 Status::BadStatus,
                 format!(
-                    "{} failed in {} of {} processes: {why}",
+                    "{} failed in {} of {} processes{}: {why}",
                     name(side),
                     whys.len(),
-                    self.of(side).len()
+                    self.of(side).len(),
+                    if self.is_removed() { GONE_AS_WELL } else { "" }
                 ),
             ))
         })
@@ -239,6 +249,9 @@ impl<'a> Evidence<'a> {
         sides.into_iter().filter_map(warning).collect()
     }
 }
+
+/// Of a gate that failed on the baseline.
+pub(crate) const GONE_AS_WELL: &str = ", and the candidate does not have it";
 
 fn is_measured(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Times { .. } | Outcome::Counts { .. })

@@ -332,6 +332,25 @@ fn a_gate_of_one_side_is_said_and_can_be_declared() {
         skipped
     );
     assert_eq!(of(&new, &declared("a/new", Acknowledged::Added)), skipped);
+    // Also where it fails on the baseline, which is one reason to take it out.
+    let failed = || Outcome::Failed {
+        why: "boom".to_owned(),
+    };
+    let broken = Histories::default()
+        .sides(GATE, &around(1000.0, 12), &around(1000.0, 12))
+        .and("a/old", Side::Baseline, failed());
+    assert_eq!(
+        of(&broken, &declared("a/old", Acknowledged::Removed)),
+        skipped
+    );
+    assert_eq!(of(&broken, &policy()).0, Status::BadStatus);
+    let broken = Histories::default()
+        .sides(GATE, &around(1000.0, 12), &around(1000.0, 12))
+        .and("a/new", Side::Candidate, failed());
+    assert_eq!(
+        of(&broken, &declared("a/new", Acknowledged::Added)).0,
+        Status::BadStatus
+    );
     // Each for its own side only.
     assert_eq!(
         of(&lost, &declared("a/old", Acknowledged::Added)).0,

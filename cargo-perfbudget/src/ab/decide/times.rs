@@ -133,6 +133,9 @@ fn uncontrolled(
     ))
 }
 
+/// How it begins to say that the pace differs between the sides.
+pub(crate) const OTHER_PACE: &str = "fixed work beside the candidate took";
+
 /// When the pace itself differs between the sides, by so many per cent: it may be the code's own
 /// doing, or the moment's. Times at one pace must then come to the same as those that were measured.
 fn disputed(
@@ -149,7 +152,7 @@ fn disputed(
     let [change_as_measured, change] = [as_measured, levelled].map(|d| d.percent()[0]);
     (statuses[0] != statuses[1]).then(|| {
         let why = format!(
-            "fixed work beside the candidate took {} % of the time that it took beside the \
+            "{OTHER_PACE} {} % of the time that it took beside the \
              baseline: the times changed by {} as they were measured, and by {} at one pace of the \
              core",
             text::three_digits(100.0 + differs_percent),
