@@ -118,7 +118,7 @@ pub(crate) fn said(path: &Path, results: &Results) -> Drawn {
                     (tally.slower, GREEN),
                     (tally.no_difference, GREY),
                     (tally.unknown, SKY),
-                    (tally.faster, VERMILION),
+                    (tally.faster + tally.failed, VERMILION),
                 ]
             };
             let row = row as f64;

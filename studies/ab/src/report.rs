@@ -20,6 +20,7 @@ pub(crate) struct Tally {
     pub(crate) faster: u64,
     pub(crate) no_difference: u64,
     pub(crate) unknown: u64,
+    pub(crate) failed: u64,
 }
 
 impl Tally {
@@ -32,14 +33,15 @@ impl Tally {
                 Said::Faster => &mut tally.faster,
                 Said::NoDifference => &mut tally.no_difference,
                 Said::Unknown => &mut tally.unknown,
+                Said::Failed => &mut tally.failed,
             } += 1;
         }
         tally
     }
 
-    /// Of code that did not change: that it did.
+    /// Of code that did not change: that it did, or a failure.
     pub(crate) fn false_alarms(self) -> u64 {
-        self.slower + self.faster
+        self.slower + self.faster + self.failed
     }
 }
 
@@ -234,7 +236,11 @@ fn goals(text: &mut String, results: &Results) -> fmt::Result {
         cell(Way::Gate, 2, Load::Quiet),
     );
     let rows = [
-        Goal::at_most("same code: rejected", Share(same.slower, same.n), 1.0),
+        Goal::at_most(
+            "same code: rejected, or failed",
+            Share(same.slower + same.failed, same.n),
+            1.0,
+        ),
         Goal::at_most(
             "same code: accepted as an improvement",
             Share(same.faster, same.n),
@@ -249,7 +255,7 @@ fn goals(text: &mut String, results: &Results) -> fmt::Result {
             ),
         ),
         Goal::at_most(
-            "slower code called faster, all loads and sizes",
+            "slower code called faster, all loads and sizes, gates and commands",
             Share(changed.faster, changed.n),
             0.0,
         ),
@@ -276,6 +282,10 @@ fn goals(text: &mut String, results: &Results) -> fmt::Result {
         Goal::said(
             "same code, all loads and thresholds, gates and commands: called changed",
             Share(all_same.false_alarms(), all_same.n).to_string(),
+        ),
+        Goal::said(
+            "comparisons that failed, gates and commands",
+            Share(all_same.failed + changed.failed, all_same.n + changed.n).to_string(),
         ),
         Goal::said(
             "measuring, 5 % slower, quiet: median, 95 in 100",
@@ -326,12 +336,14 @@ fn how(text: &mut String) -> fmt::Result {
          - **compare, a gate**: all by default, but for `--max-repetitions {}` where the threshold is \
          1 %.\n\
          - **compare, commands**: the work 130 times in a process, `--min-repetitions {one_look} \
-         --max-repetitions {one_look}`.\n\
+         --max-repetitions {one_look}`. Copies of one file, as for the other tools; of the same code \
+         the same file.\n\
          - **tango-bench 0.9.0**: `compare -t {}`, the noise threshold as above. Baseline and candidate \
          are copies of one file here, which read the amount of work in their names: they have the same \
          layout.\n\
          - **criterion 0.8.2**: `--save-baseline` and then `--baseline`, {} s of warm-up and {} s of \
-         measurement each, 100 samples, the noise threshold as above. Copies of one file, too.\n\
+         measurement each (by itself it takes 3 and 5), 100 samples, the noise threshold as above. \
+         Copies of one file, too.\n\
          - **perfgate-cli 0.18.1**: `paired --repeat {} --fail-on-regression` with the threshold, of \
          the same commands. It has no word for what got faster; its rule is applied to that as well.\n\n\
          criterion, tango-bench and perfgate do not tell *no difference* from *not known*; they are \
@@ -451,8 +463,8 @@ fn by_pace(text: &mut String, results: &Results) -> fmt::Result {
         text,
         "## The pace of the core\n\n\
          A virtual machine with nothing else to do is not yet a quiet one: another one on the same \
-         core makes code a third slower for milliseconds or for minutes, and no book of this kernel \
-         tells of it. `compare` has every process time fixed work beside its samples, and takes out of \
+         core slows its code for milliseconds or for minutes, and no book of this kernel tells of \
+         it. `compare` has every process time fixed work beside its samples, and takes out of \
          the times what goes along with it ([how](ab-decisions.md#the-pace-of-the-core)). The same \
          comparisons of a gate, as they were measured and at one pace: how their processes vary (*max \
          CV*, of the side with more; medians), and the middle 90 % of their estimates.\n\n\
@@ -540,7 +552,8 @@ fn takes(text: &mut String, results: &Results) -> fmt::Result {
          in 95 of 100), {:.2} s with Cargo finding that nothing is to be built and the tests being \
          listed and run once.\n\n\
          ## What this does not show\n\n\
-         One function that computes on one thread, on one machine. Gates that wait for a disk vary more, \
+         One function that computes on one thread, on one machine; a gate quiet and beside one busy \
+         process, commands also beside as many as there are cores. Gates that wait for a disk vary more, \
          and are *inconclusive* more often; so are many gates in one comparison, which share the error \
          rate. A hypervisor's neighbours were as they were.",
         median(&measuring),

@@ -22,6 +22,8 @@ pub enum Said {
     NoDifference,
     /// That it can't be known.
     Unknown,
+    /// Nothing: it failed, or said that a side did. It counts as whatever is worse.
+    Failed,
 }
 
 /// One comparison.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::cells::{self, Cell, Task, Way};
 use crate::loads::Load;
-use crate::results::{Header, Results, Writer};
+use crate::results::{Header, Results, Said, Writer};
 use crate::sides::Places;
 use crate::ways;
 
@@ -112,7 +112,10 @@ fn build_all(tasks: &[Task], places: &Places) -> io::Result<()> {
                 && task.cell.way == Way::Gate
         });
         if let Some(task) = task {
-            ways::compare(*task, places)?;
+            let compared = ways::compare(*task, places)?;
+            if compared.said == Said::Failed {
+                return Err(io::Error::other(compared.word));
+            }
         }
     }
     Ok(())

@@ -140,6 +140,17 @@ fn by_compare(Task { cell, build }: Task, places: &Places) -> io::Result<Outcome
         all.push('\n');
     }
     let status = child.wait()?;
+    // A failure is a result, and not a good one.
+    if status.code() == Some(1) {
+        return Ok(Outcome {
+            said: Said::Failed,
+            percent: None,
+            cv_percent: None,
+            as_measured: None,
+            word: all,
+            measuring_seconds: None,
+        });
+    }
     if ![Some(0), Some(3), Some(4)].contains(&status.code()) {
         return Err(io::Error::other(format!("it ended with {status}\n{all}")));
     }
@@ -180,6 +191,8 @@ fn of_decision(decision: &Value) -> Option<(Said, Option<f64>, String)> {
         "improved" => (Said::Faster, "accepted"),
         "neutral" => (Said::NoDifference, "accepted"),
         "too_noisy" | "insufficient_samples" => (Said::Unknown, "inconclusive"),
+        "bad_status" => (Said::Failed, "rejected"),
+        "missing_metric" => (Said::Failed, "inconclusive"),
         _ => return None,
     };
     let why = gate["why"].as_str().unwrap_or_default();
@@ -342,7 +355,8 @@ mod tests {
             Said::Unknown
         );
         assert_eq!(of("regressed", "accepted"), None);
-        assert_eq!(of("bad_status", "rejected"), None);
+        assert_eq!(of("bad_status", "rejected").expect("it").0, Said::Failed);
+        assert_eq!(of("another", "rejected"), None);
     }
 
     #[test]
