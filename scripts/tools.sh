@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Finds the tools that cargo does not bring: a good-enough one on PATH, else the one in
 # target/tools, else a build of it from the registry into target/tools. Only PostgreSQL and
-# Chromium are installed globally, where they can be. To be sourced, from the workspace's root.
+# Chromium are installed globally, where they can be and PERFBUDGET_INSTALL=no does not forbid it.
+# To be sourced, from the workspace's root.
 
 # at_least HAVE WANT: whether the version HAVE (three numbers) is WANT or newer.
 at_least() {
@@ -84,6 +85,9 @@ find_postgres() {
 # (Debian, Ubuntu). Goes on without it elsewhere: tests that need it are then left out.
 need_postgres() {
     local log=target/postgres-installation.log as_root=(env)
+    if [[ ${PERFBUDGET_INSTALL:-} == no ]]; then
+        return 0
+    fi
     if find_postgres || [[ -n ${PERFBUDGET_POSTGRES_BIN:-} ]] || ! command -v apt-get >/dev/null; then
         return 0
     fi
@@ -121,7 +125,9 @@ need_chromium() {
             return 0
         fi
     done
-    command -v apt-get >/dev/null || return 0
+    if [[ ${PERFBUDGET_INSTALL:-} == no ]] || ! command -v apt-get >/dev/null; then
+        return 0
+    fi
     if [[ $(id -u) -ne 0 ]]; then
         sudo -n true 2>/dev/null || return 0
         as_root=(sudo -n)

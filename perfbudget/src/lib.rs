@@ -23,8 +23,8 @@
 //!
 //! - **Tier 1**, walltime: [`Gate::new`] measures a warm-up and 11 runs and compares their trimmed
 //!   mean with `max(base × factor, 1 ms) × multiplier` ([`Budget`]). A busy machine does not fail
-//!   it: of wall the time is taken out that the code waited for a CPU for others' sake, and only
-//!   what is proved to be its own doing, in three rounds, fails the test ([`Verdict`]).
+//!   it: what the code waited for a CPU that others had is taken out of elapsed time, and only what
+//!   is proved to be its own doing, in three rounds, fails the test ([`Verdict`]).
 //! - **Tier 2**, counts: [`Gate::counts`] compares counts (syncs, rows, allocations) exactly, and
 //!   [`constant_across`] shows that they don't grow with N. The features below count.
 //! - [`trimmed_mean`] and its three relatives measure without a gate.
@@ -67,8 +67,9 @@
 //!
 //! # When not to use it
 //!
-//! To find out which of two versions is 2 % faster: an absolute gate catches what exceeds its
-//! headroom, which every report states. To explore: a benchmark harness draws better pictures.
+//! A gate alone does not tell which of two versions is 2 % faster: it catches what exceeds its
+//! headroom, which every report states. `cargo perfbudget compare` (crate `cargo-perfbudget`) tells,
+//! on the same gates. To explore: a benchmark harness draws better pictures.
 
 // Says on docs.rs which feature an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
