@@ -531,10 +531,14 @@ fn conclude(
     let plan = plan(arguments, policy, family);
     let gates = subjects.units.iter().map(|unit| unit.gates.len()).sum();
     progress.line(&format!(
-        "measuring {} in {}: at most {} processes of each side",
+        "measuring {} in {}: {} processes of each side",
         counted(gates, "gate", "gates"),
         counted(subjects.units.len(), "test", "tests"),
-        plan.last() * arguments.runs * PER_BLOCK,
+        if timed.is_empty() {
+            PER_BLOCK.to_string()
+        } else {
+            format!("at most {}", plan.last() * arguments.runs * PER_BLOCK)
+        }
     ));
     let [baseline, candidate] = &subjects.subjects;
     let judged = |repetitions: &[Repetition]| -> Decision {

@@ -264,6 +264,9 @@ fn method(decision: &Decision) -> String {
         Expect::Improvement => "an improvement is expected",
         Expect::NoRegression => "no regression is expected",
     };
+    if family.gates == 0 {
+        return format!("{expected}; {how}");
+    }
     format!(
         "{expected}; {how}; intervals of {} % ({} % for {} and {})",
         text::three_digits((1.0 - family.alpha_each) * 100.0),
@@ -357,6 +360,15 @@ mod tests {
         let gate = &decision.gates[0];
         assert_eq!(more_repetitions(gate, 3), ": `--max-repetitions 42`");
         assert_eq!(more_repetitions(gate, 72), ": `--runs 72`");
+    }
+
+    #[test]
+    fn counts_have_no_intervals() {
+        let histories = Histories::default()
+            .counts("b/same", Side::Baseline, &[("files", 1)])
+            .counts("b/same", Side::Candidate, &[("files", 1)]);
+        let text = of(&histories, Expect::NoRegression);
+        assert!(text.contains("; the sides took turns.\n"), "{text}");
     }
 
     #[test]

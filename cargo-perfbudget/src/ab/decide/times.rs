@@ -221,7 +221,7 @@ fn warnings(evidence: &Evidence<'_>, own: &Pair, terms: Terms<'_>) -> Vec<String
         let bounded = times.iter().filter(|times| !times.exact).count();
         if bounded > 0 {
             warnings.push(format!(
-                "in {bounded} of {} processes of {} the code's own time is known only at most",
+                "in {bounded} of {} processes of {} the code's own time is known only as an upper bound",
                 times.len(),
                 name(side)
             ));
