@@ -432,8 +432,13 @@ impl Sources {
         if let Source::Revision(revision) = &candidate {
             if revision.uncommitted > 0 {
                 progress.line(&format!(
-                    "the candidate is {}: they are a part of it",
-                    revision.said
+                    "the candidate is {}, which {} part of it",
+                    revision.said,
+                    if revision.uncommitted == 1 {
+                        "is"
+                    } else {
+                        "are"
+                    },
                 ));
             } else if let Ok(repository) = &repository
                 && arguments.candidate.is_some()

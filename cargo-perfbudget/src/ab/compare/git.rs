@@ -20,10 +20,18 @@ pub(crate) enum GitError {
     )]
     NoRepository { directory: String },
     #[error(
-        "failed to find {rev}: it is no revision of the repository {repository}, and no directory\n\
-         a shallow clone has few revisions: `git fetch --unshallow` gets the others"
+        "failed to find {rev}: it is no revision of the repository {repository}, and no directory{}",
+        if *is_shallow {
+            "\nthis is a shallow clone, which has few revisions: `git fetch --unshallow` gets the others"
+        } else {
+            ""
+        }
     )]
-    NoRevision { rev: String, repository: String },
+    NoRevision {
+        rev: String,
+        repository: String,
+        is_shallow: bool,
+    },
     #[error("failed to run git {command}\n{output}")]
     Failed { command: String, output: String },
     #[error("failed to prepare {path}")]
@@ -109,6 +117,8 @@ impl Repository {
             return Err(GitError::NoRevision {
                 rev: name.to_owned(),
                 repository: self.top.display().to_string(),
+                is_shallow: run(self.git(&["rev-parse", "--is-shallow-repository"]))
+                    .is_ok_and(|answer| answer == "true"),
             });
         }
         let commit = text(&output.stdout);
@@ -492,6 +502,15 @@ mod tests {
         let (directory, repository) = repository();
         let error = repository.revision("nope").expect_err("no such revision");
         assert!(error.to_string().contains("failed to find nope"), "{error}");
+        assert!(!error.to_string().contains("shallow"), "{error}");
+        // As CI checks it out.
+        let shallow = tempfile::tempdir().expect("a directory");
+        let from = format!("file://{}", directory.path().display());
+        let clone = ["clone", "--quiet", "--depth", "1", &from, "."];
+        run(command(shallow.path(), &clone)).expect("git");
+        let shallow = Repository::around(shallow.path()).expect("a repository");
+        let error = shallow.revision("nope").expect_err("no such revision");
+        assert!(error.to_string().contains("--unshallow"), "{error}");
         // Not an option of git's.
         assert!(repository.revision("--all").is_err());
         let outside = tempfile::tempdir().expect("a directory");

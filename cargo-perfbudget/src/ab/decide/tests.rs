@@ -651,7 +651,7 @@ fn what_weakens_a_decision_is_a_warning() {
         [
             "the policy's calibration says that it is not ready",
             "outbox/drain-25: in 1 of 12 processes of the candidate the code's own time is known \
-             only at most",
+             only as an upper bound",
         ]
     );
 }
