@@ -484,6 +484,23 @@ mod tests {
         }
     }
 
+    /// The gate that rejects is the one to look at.
+    #[test]
+    fn a_change_that_is_not_far_beyond_the_others_is_on_the_axis() {
+        let of = |largest: f64| {
+            let small = || change(1.0, 1.5);
+            let gates = [small(), small(), change(largest, 2.0)].map(|change| {
+                let name = format!("a/by-{}", change.percent);
+                timed(&name, Status::Neutral, Effect::Pass, change)
+            });
+            page(&decision(gates.to_vec()), &[])
+        };
+        let all = of(11.0);
+        assert!(all.contains(">+15 %</text>") && !all.contains("<polygon"));
+        let most = of(60.0);
+        assert!(most.contains(">+10 %</text>") && most.contains("<polygon"));
+    }
+
     #[test]
     fn a_pace_that_differs_is_said() {
         let mut gate = gate("outbox/drain-25", Status::TooNoisy, Effect::Inconclusive);

@@ -229,26 +229,26 @@ fn noisy(gate: &GateDecision, decision: &Decision) -> (Action, String) {
             format!("{quieten}; repetitions alone would have to be {times:.0} times as many");
         return (Action::Quieten, advice);
     }
-    let times = times.ceil().max(2.0) as u32;
+    let times = times.ceil().max(2.0);
     let option = match decision.method {
         Method::Paired => more_repetitions(gate, times),
         Method::Welch => String::new(),
     };
     let advice = format!(
-        "about {times} times as many repetitions would decide it, if the change is what it \
+        "about {times:.0} times as many repetitions would decide it, if the change is what it \
          seems{option}"
     );
     (Action::Repeat, advice)
 }
 
 /// How `compare` is asked for so many times as many.
-fn more_repetitions(gate: &GateDecision, times: u32) -> String {
+fn more_repetitions(gate: &GateDecision, times: f64) -> String {
     let most = gate.repetitions.iter().max().copied().unwrap_or(0);
-    let repetitions = most.saturating_mul(times);
-    if repetitions <= REPETITIONS_MAX {
-        format!(": `--max-repetitions {repetitions}`")
+    let repetitions = f64::from(most) * times;
+    if repetitions <= f64::from(REPETITIONS_MAX) {
+        format!(": `--max-repetitions {repetitions:.0}`")
     } else {
-        format!(": `--runs {times}`")
+        format!(": `--runs {times:.0}`")
     }
 }
 
@@ -358,8 +358,8 @@ mod tests {
             Histories::default().sides("a/same", &around(1000.0, 14), &around(1000.0, 14));
         let decision = histories.decide(Method::Paired, &Policy::default());
         let gate = &decision.gates[0];
-        assert_eq!(more_repetitions(gate, 3), ": `--max-repetitions 42`");
-        assert_eq!(more_repetitions(gate, 72), ": `--runs 72`");
+        assert_eq!(more_repetitions(gate, 3.0), ": `--max-repetitions 42`");
+        assert_eq!(more_repetitions(gate, 72.0), ": `--runs 72`");
     }
 
     #[test]

@@ -16,6 +16,9 @@ use super::marks;
 /// Ends that an axis may have, in per cent; beyond the last a change is an arrow.
 const ENDS: [f64; 9] = [2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 75.0, 100.0];
 
+/// So much longer than most need an axis may be.
+const PRESSED: f64 = 3.0;
+
 /// Half of the axis.
 fn end(decision: &Decision, policy: &Policy) -> f64 {
     let reach = |change: &Change| change.low_percent.abs().max(change.high_percent.abs());
@@ -26,13 +29,18 @@ fn end(decision: &Decision, policy: &Policy) -> f64 {
         .filter(|reach| reach.is_finite())
         .collect();
     reaches.sort_by(f64::total_cmp);
-    // A gate that changed by a multiple must not press all others together.
     let most = reaches.get(reaches.len().saturating_sub(1) * 3 / 4);
     let roles = decision.gates.iter().map(|gate| gate.role);
     let band = roles
         .map(|role| policy.threshold_percent(role))
         .fold(1.0, f64::max);
     let wanted = most.copied().unwrap_or(0.0).max(band * 1.5);
+    // All of them, unless one that changed by a multiple would press the others together.
+    let all = reaches
+        .last()
+        .copied()
+        .filter(|all| *all <= wanted * PRESSED);
+    let wanted = all.unwrap_or(0.0).max(wanted);
     let found = ENDS.into_iter().find(|end| *end >= wanted);
     found.unwrap_or(ENDS[ENDS.len() - 1])
 }
