@@ -147,3 +147,14 @@ INSTALL
         echo "Chromium could not be installed ($log)"
     }
 }
+
+# test_studies MANIFEST...: formatting, clippy and tests of studies, and of what they share.
+test_studies() {
+    local manifest
+    for manifest in studies/shared/Cargo.toml "$@"; do
+        cargo fmt --manifest-path "$manifest" --check
+        cargo clippy --manifest-path "$manifest" --locked --all-targets --all-features --profile perf -- \
+            -D warnings
+        cargo test --manifest-path "$manifest" --locked --all-features --profile perf
+    done
+}

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::ab::decision::Verdict;
 use crate::ab::{self, CalibratePolicyArguments, CompareArguments, DecideArguments};
 use crate::calibrate::{self, CalibrateArguments};
+use crate::causes::with_causes;
 use crate::expected::ExpectedTests;
 use crate::observe::{self, ObserveArguments};
 use crate::report::Report;
@@ -138,8 +139,8 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         } => observe::note(&directory, &program)
             .map(|()| 0)
             .map_err(Into::into),
-        Command::Compare(arguments) => return ab::compare(&arguments, print),
-        Command::Decide(arguments) => ab::decide_stored(&arguments, print).map(code_of),
+        Command::Compare(arguments) => ab::compare(&arguments, print),
+        Command::Decide(arguments) => ab::decide_stored(&arguments, print).map(Verdict::exit_code),
         Command::Calibrate(arguments) => {
             ab::calibrate(&arguments, print).map(|is_ready| if is_ready { 0 } else { INCONCLUSIVE })
         }
@@ -149,24 +150,9 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
-            eprintln!("error: {text}");
+            eprintln!("error: {}", with_causes(&*error));
             ExitCode::from(FAILED)
         }
-    }
-}
-
-/// The exit code of a decision.
-fn code_of(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Accepted => 0,
-        Verdict::Rejected => REJECTED,
-        Verdict::Inconclusive => INCONCLUSIVE,
     }
 }
 

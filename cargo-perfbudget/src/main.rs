@@ -6,6 +6,7 @@
 
 mod ab;
 mod calibrate;
+mod causes;
 mod children;
 mod cli;
 mod expected;

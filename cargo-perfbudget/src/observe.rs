@@ -28,6 +28,8 @@ use find::{Catalogue, Test, broken_test, indented};
 use observation::Observation;
 use progress::Progress;
 
+use crate::causes::with_causes;
+
 const AFTER_HELP: &str = "\
 Write the gate with a base that you guess, observe it on a quiet machine, and paste the line:
 
@@ -249,14 +251,4 @@ fn in_processes(
         Ok(Observation::of(gate, place, &records)?)
     };
     gates.iter().map(of_gate).collect()
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

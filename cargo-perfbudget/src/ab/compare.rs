@@ -20,7 +20,6 @@ use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 
@@ -153,11 +152,14 @@ pub(crate) struct CompareArguments {
 }
 
 /// Compares, and says by its exit code what was decided.
-pub(crate) fn compare(arguments: &CompareArguments, print: fn(&str) -> io::Result<()>) -> ExitCode {
+pub(crate) fn compare(
+    arguments: &CompareArguments,
+    print: fn(&str) -> io::Result<()>,
+) -> Result<u8, Box<dyn Error>> {
     let least = arguments.min_repetitions;
     if let Some(most) = arguments.max_repetitions.filter(|most| *most < least) {
         eprintln!("error: --max-repetitions {most} is less than --min-repetitions {least}");
-        return ExitCode::from(USAGE);
+        return Ok(USAGE);
     }
     let compared = children::attend()
         .map_err(|error| format!("failed to prepare for signals: {error}").into())
@@ -165,25 +167,9 @@ pub(crate) fn compare(arguments: &CompareArguments, print: fn(&str) -> io::Resul
     // Whatever it made fail.
     if let Some(signal) = children::interrupted() {
         eprintln!("interrupted");
-        return ExitCode::from(u8::try_from(128 + signal).unwrap_or(FAILED));
+        return Ok(u8::try_from(128 + signal).unwrap_or(FAILED));
     }
-    match compared {
-        Ok(decision) => ExitCode::from(match decision {
-            Verdict::Accepted => 0,
-            Verdict::Rejected => 3,
-            Verdict::Inconclusive => 4,
-        }),
-        Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
-            eprintln!("error: {text}");
-            ExitCode::from(FAILED)
-        }
-    }
+    compared.map(Verdict::exit_code)
 }
 
 /// What can't be compared.

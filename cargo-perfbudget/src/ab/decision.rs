@@ -163,6 +163,15 @@ impl Verdict {
             Self::Inconclusive => "inconclusive",
         }
     }
+
+    /// Of the commands that decide.
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Accepted => 0,
+            Self::Rejected => 3,
+            Self::Inconclusive => 4,
+        }
+    }
 }
 
 impl Role {

@@ -11,6 +11,5 @@ mod plots;
 pub mod report;
 pub mod results;
 pub mod sides;
-mod statistics;
 pub mod study;
 mod ways;

@@ -1,12 +1,12 @@
 //! What else runs on the machine: processes of our own, which end with the study.
 
 use std::env;
-use std::io::{self, BufRead, BufReader, Read};
-use std::process::{self, Child, Command, Stdio};
-use std::thread;
+use std::io;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use shared::loads::{self, Running};
 
 /// What runs beside a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,52 +48,22 @@ impl Load {
     /// # Errors
     /// When a process can't be started.
     pub fn start(self) -> io::Result<Running> {
-        let mut running = Running(Vec::new());
+        let mut running = Running::default();
         for _ in 0..self.processes() {
-            let mut child = Command::new(env::current_exe()?)
-                .arg("load")
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()?;
-            let stdout = child.stdout.take();
-            running.0.push(child);
-            let mut line = String::new();
-            BufReader::new(stdout.expect("piped")).read_line(&mut line)?;
-            if line.trim() != RUNNING {
-                return Err(io::Error::other("a busy process did not start"));
-            }
+            running.start(Command::new(env::current_exe()?).arg("load"))?;
         }
         Ok(running)
     }
 }
 
-/// Processes that run until this is dropped.
-pub struct Running(Vec<Child>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            _ = child.kill();
-        }
-        for child in &mut self.0 {
-            _ = child.wait();
-        }
-    }
-}
-
-/// What a process of a load prints once it runs.
-const RUNNING: &str = "running";
 /// The longest that one lives.
 const LIFE: Duration = Duration::from_secs(2 * 3600);
 
 /// Computes until standard input ends, which it does with the study.
 pub fn compute() {
-    thread::spawn(|| {
-        _ = io::stdin().read_to_end(&mut Vec::new());
-        process::exit(0);
-    });
+    loads::end_with_the_study();
     let end = Instant::now() + LIFE;
-    println!("{RUNNING}");
+    loads::say_that_it_runs();
     while Instant::now() < end {
         subject::work(subject::PAGES);
     }

@@ -1,47 +1,20 @@
 //! The plots: SVG on a white ground, readable on a light page and on a dark one.
 
-use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use shared::drawing::{
+    Area, BLUE, Drawn, GREEN, INK, LIGHT_GREY, LINES, ORANGE, SKY, VERMILION, font, legend,
+};
+use shared::statistics::median;
 
 use crate::cells::Way;
 use crate::loads::Load;
 use crate::report::{Tally, cell, percents};
 use crate::results::Results;
-use crate::statistics::median;
-
-/// Okabe and Ito's colours, which differ for everybody: <https://jfly.uni-koeln.de/color/>.
-const SKY: RGBColor = RGBColor(86, 180, 233);
-const GREEN: RGBColor = RGBColor(0, 158, 115);
-const BLUE: RGBColor = RGBColor(0, 114, 178);
-const VERMILION: RGBColor = RGBColor(213, 94, 0);
-const ORANGE: RGBColor = RGBColor(230, 159, 0);
-const GREY: RGBColor = RGBColor(190, 190, 190);
-const INK: RGBColor = RGBColor(34, 34, 34);
-const LINES: RGBColor = RGBColor(221, 221, 221);
-
-type Drawn = Result<(), Box<dyn Error>>;
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-fn font(size: u32) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&INK)
-}
-
-/// A row of coloured squares and their meanings.
-fn legend(area: &Area<'_>, entries: &[(&str, RGBColor)]) -> Drawn {
-    let mut left = 20;
-    for (text, colour) in entries {
-        let square = Rectangle::new([(left, 12), (left + 12, 24)], colour.filled());
-        area.draw(&square)?;
-        area.draw(&Text::new((*text).to_owned(), (left + 18, 12), font(16)))?;
-        left += 46 + 8 * i32::try_from(text.chars().count())?;
-    }
-    Ok(())
-}
 
 /// Rows of a plot: who compared beside what, from the top.
 fn rows(results: &Results, slower: u64) -> Vec<(Load, Way)> {
@@ -72,7 +45,7 @@ pub(crate) fn said(path: &Path, results: &Results) -> Drawn {
     root.fill(&WHITE)?;
     let entries = [
         ("right", GREEN),
-        ("no difference, or not known", GREY),
+        ("no difference, or not known", LIGHT_GREY),
         ("inconclusive", SKY),
         ("wrong", VERMILION),
     ];
@@ -109,14 +82,14 @@ pub(crate) fn said(path: &Path, results: &Results) -> Drawn {
             let parts = if slower == 0 {
                 [
                     (tally.no_difference, GREEN),
-                    (0, GREY),
+                    (0, LIGHT_GREY),
                     (tally.unknown, SKY),
                     (tally.false_alarms(), VERMILION),
                 ]
             } else {
                 [
                     (tally.slower, GREEN),
-                    (tally.no_difference, GREY),
+                    (tally.no_difference, LIGHT_GREY),
                     (tally.unknown, SKY),
                     (tally.faster + tally.failed, VERMILION),
                 ]

@@ -5,11 +5,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use shared::statistics::{lower_bound, median, quantile, upper_bound};
+
 use crate::cells::{Cell, HALF_OF_2, HALF_OF_5, Way};
 use crate::loads::Load;
 use crate::plots;
 use crate::results::{Compared, Header, Results, Said};
-use crate::statistics::{lower_bound, median, quantile, upper_bound};
 use crate::ways;
 
 /// What some comparisons said.

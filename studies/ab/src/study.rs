@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use shared::machine;
+use shared::terminal::{end_unless_on_a_terminal, start_of_line};
 
 use crate::cells::{self, Cell, Task, Way};
 use crate::loads::Load;
@@ -45,7 +48,7 @@ pub fn run(options: &Options, places: &Places, template: &Path) -> io::Result<()
     if let Some(parent) = options.results.parent() {
         fs::create_dir_all(parent)?;
     }
-    let now = machine(options)?;
+    let now = header(options);
     let (quick, done, mut writer) = if options.resume && options.results.exists() {
         let results = Results::read(&options.results)?;
         let writer = Writer::resume(&options.results, &now)?;
@@ -122,27 +125,20 @@ fn build_all(tasks: &[Task], places: &Places) -> io::Result<()> {
 }
 
 /// What this machine is, and what it is doing.
-fn machine(options: &Options) -> io::Result<Header> {
-    let load = fs::read_to_string("/proc/loadavg")?;
-    let load_1m = load.split_whitespace().next().and_then(|l| l.parse().ok());
+fn header(options: &Options) -> Header {
+    let load_1m = machine::load_1m();
     if let Some(load) = load_1m.filter(|load| *load > 0.5) {
         eprintln!("the machine is not idle: {load} tasks ran in the last minute");
     }
-    let cpus = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpus.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        (name.trim() == "model name").then(|| value.trim().to_owned())
-    });
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Ok(Header {
+    Header {
         date: options.date.clone(),
-        cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
-        cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        system: format!("Linux {}", kernel.trim()),
+        cpu: machine::cpu(),
+        cores: machine::cores(),
+        system: machine::system(),
         rustc: options.rustc.clone(),
         load_1m,
         quick: options.quick,
-    })
+    }
 }
 
 /// The line on the terminal, or one in a hundred where there is none.
@@ -226,21 +222,4 @@ fn guess(cell: Cell) -> Duration {
     };
     let factor = if cell.load == Load::TwoBusy { 2.0 } else { 1.0 };
     Duration::from_secs_f64(quiet * factor)
-}
-
-/// The next line replaces this one on a terminal, and follows it in a file.
-fn end_unless_on_a_terminal() {
-    if !io::stderr().is_terminal() {
-        eprintln!();
-    }
-    _ = io::stderr().flush();
-}
-
-/// On a terminal: back to its beginning, and clear it.
-fn start_of_line() -> &'static str {
-    if io::stderr().is_terminal() {
-        "\r\x1b[2K"
-    } else {
-        ""
-    }
 }

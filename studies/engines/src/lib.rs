@@ -11,7 +11,6 @@
 
 pub mod cell;
 pub mod drive;
-pub mod machine;
 pub mod notes;
 pub mod phases;
 pub mod pins;

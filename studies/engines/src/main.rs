@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use shared::machine;
 
 use engine_study::results::{Header, Postgres, Results};
 use engine_study::study::{self, Options};
-use engine_study::{Cell, Result, machine, postgres, report, scopes, stores};
+use engine_study::{Cell, Result, postgres, report, scopes, stores};
 
 /// How many syncs a commit costs, of one storage engine after the other.
 #[derive(Parser)]

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use shared::machine;
+
 use crate::cell::Group;
 use crate::drive::{Phase, ROWS, STEADY_COMMITS};
 use crate::pins::PINS;
@@ -11,7 +13,7 @@ use crate::results::{
     CellResult, PhaseResult, Postgres, PostgresRow, PostgresRun, Results, Spread,
 };
 use crate::stores::{self, sqlite};
-use crate::{Cell, Result, Tally, machine, notes};
+use crate::{Cell, Result, Tally, notes};
 
 /// Writes the document. What no longer holds of what its notes and the older counts say goes to
 /// stderr, too.
@@ -48,7 +50,7 @@ pub fn versions() -> Result<Vec<(String, String)>> {
     for name in CRATES {
         let version = machine::version_in(LOCK, name)
             .ok_or_else(|| format!("the lock file has no {name}"))?;
-        versions.push((name.to_owned(), version));
+        versions.push((name.to_owned(), version.to_owned()));
     }
     versions.extend(
         stores::bundled()

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use shared::statistics::quantile;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use trajectory_log::{BlockingLogger, Config, TrajectoryLogger, TrajectoryReader, Turn};
@@ -13,7 +14,6 @@ use trajectory_log::{BlockingLogger, Config, TrajectoryLogger, TrajectoryReader,
 use crate::Result;
 use crate::machine;
 use crate::results::{Cell, Waits};
-use crate::statistics::quantile;
 
 /// Turns of 25 a run, each with 200 bytes of content.
 fn turn(number: u32) -> Turn {

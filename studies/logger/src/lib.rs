@@ -9,7 +9,6 @@ pub mod machine;
 pub mod plots;
 pub mod report;
 pub mod results;
-pub mod statistics;
 pub mod study;
 
 /// What fails says why, to whoever runs the study.

@@ -2,39 +2,12 @@
 
 use std::path::Path;
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use shared::drawing::{BLUE, GREEN, GREY, INK, LINES, ORANGE, SKY, VERMILION, font, legend};
+
 use crate::Result;
-
-/// Okabe and Ito's colours, which differ for everybody: <https://jfly.uni-koeln.de/color/>.
-const ORANGE: RGBColor = RGBColor(230, 159, 0);
-const SKY: RGBColor = RGBColor(86, 180, 233);
-const GREEN: RGBColor = RGBColor(0, 158, 115);
-const BLUE: RGBColor = RGBColor(0, 114, 178);
-const VERMILION: RGBColor = RGBColor(213, 94, 0);
-const GREY: RGBColor = RGBColor(150, 150, 150);
-const INK: RGBColor = RGBColor(34, 34, 34);
-const LINES: RGBColor = RGBColor(221, 221, 221);
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-fn font(size: u32) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&INK)
-}
-
-/// A row of coloured squares and their meanings.
-fn legend(area: &Area<'_>, entries: &[(String, RGBColor)]) -> Result<()> {
-    let mut left = 60;
-    for (text, colour) in entries {
-        let square = [(left, 12), (left + 12, 24)];
-        area.draw(&Rectangle::new(square, colour.filled()))?;
-        area.draw(&Text::new(text.clone(), (left + 18, 12), font(16)))?;
-        left += 46 + 8 * i32::try_from(text.chars().count())?;
-    }
-    Ok(())
-}
 
 /// A group of bars.
 pub struct Group {

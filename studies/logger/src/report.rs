@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use shared::statistics::{median, quantile};
+
 use crate::Result;
 use crate::plots::{self, Group, Line};
 use crate::results::{Cell, Results, Strategy};
-use crate::statistics::{median, quantile};
 use crate::study::{BUFFER_SIZES, DURABILITIES};
 
 /// What the record says that a turn takes with a buffer of these sizes, in milliseconds.

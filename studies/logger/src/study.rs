@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use shared::machine;
+
 use crate::Result;
 use crate::drive;
-use crate::machine;
 use crate::results::{Cell, Other, Results, Round, Strategy, Throughput, Waits};
 
 /// The durabilities that are compared, of all four strategies.
@@ -87,7 +88,7 @@ pub fn run(options: &Options) -> Result<Results> {
         )
         .into());
     }
-    let load = machine::load();
+    let load = machine::load_1m().unwrap_or_default();
     let start = Instant::now();
     let mut rounds = Vec::new();
     for number in 1..=options.rounds {
@@ -111,6 +112,7 @@ pub fn run(options: &Options) -> Result<Results> {
     }
     let own_lock = include_str!("../Cargo.lock");
     let other_lock = include_str!("../../logger-tokio-rusqlite/Cargo.lock");
+    let version = |lock, name| machine::version_in(lock, name).unwrap_or("?");
     Ok(Results {
         machine: machine::describe(),
         file_system,
@@ -118,10 +120,10 @@ pub fn run(options: &Options) -> Result<Results> {
         date: options.date.clone(),
         versions: format!(
             "rusqlite {}, tokio {}; tokio-rusqlite {} with rusqlite {}",
-            machine::version_in(own_lock, "rusqlite"),
-            machine::version_in(own_lock, "tokio"),
-            machine::version_in(other_lock, "tokio-rusqlite"),
-            machine::version_in(other_lock, "rusqlite"),
+            version(own_lock, "rusqlite"),
+            version(own_lock, "tokio"),
+            version(other_lock, "tokio-rusqlite"),
+            version(other_lock, "rusqlite"),
         ),
         load,
         rounds,

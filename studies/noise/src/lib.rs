@@ -10,7 +10,6 @@ pub mod ops;
 pub mod plots;
 pub mod report;
 pub mod results;
-pub mod statistics;
 pub mod study;
 pub mod summary;
 pub mod tools;

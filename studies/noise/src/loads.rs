@@ -3,14 +3,14 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::hint::black_box;
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::path::Path;
-use std::process::{self, Child, Command, Stdio};
-use std::thread;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use shared::loads::{self, Running};
 
 use crate::ops;
 
@@ -87,25 +87,18 @@ impl Load {
     /// # Errors
     /// When a process can't be started, or ends before it runs.
     pub fn start(self, cores: usize, directory: &Path) -> io::Result<Running> {
-        let mut running = Running(Vec::new());
+        let mut running = Running::default();
         let Some((hog, per_core)) = self.hogs() else {
             return Ok(running);
         };
         for number in 0..per_core * cores {
-            let mut child = Command::new(ops::program())
-                .arg("load")
-                .arg(hog.to_possible_value().expect("not hidden").get_name())
-                .arg(directory.join(format!("hog-{number}")))
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()?;
-            let stdout = child.stdout.take();
-            running.0.push(child);
-            let mut line = String::new();
-            BufReader::new(stdout.expect("piped")).read_line(&mut line)?;
-            if line.trim() != RUNNING {
-                return Err(io::Error::other(format!("a {hog:?} load did not start")));
-            }
+            let name = hog.to_possible_value().expect("not hidden");
+            running.start(
+                Command::new(ops::program())
+                    .arg("load")
+                    .arg(name.get_name())
+                    .arg(directory.join(format!("hog-{number}"))),
+            )?;
         }
         Ok(running)
     }
@@ -114,20 +107,6 @@ impl Load {
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.title())
-    }
-}
-
-/// Processes that run until this is dropped.
-pub struct Running(Vec<Child>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            _ = child.kill();
-        }
-        for child in &mut self.0 {
-            _ = child.wait();
-        }
     }
 }
 
@@ -142,8 +121,6 @@ pub enum Hog {
     Disk,
 }
 
-/// What a process of a load prints once it runs.
-const RUNNING: &str = "running";
 /// The longest that one lives.
 const LIFE: Duration = Duration::from_secs(3600);
 const MEBIBYTE: usize = 1024 * 1024;
@@ -154,16 +131,13 @@ impl Hog {
     /// # Errors
     /// When the file of a disk load can't be written.
     pub fn run(self, file: &Path) -> io::Result<()> {
-        thread::spawn(|| {
-            _ = io::stdin().read_to_end(&mut Vec::new());
-            process::exit(0);
-        });
+        loads::end_with_the_study();
         let end = Instant::now() + LIFE;
         let mut said = false;
         let mut went_round = || {
             if !said {
                 said = true;
-                println!("{RUNNING}");
+                loads::say_that_it_runs();
             }
             Instant::now() < end
         };

@@ -7,12 +7,12 @@ use std::io;
 use std::path::Path;
 
 use perfbudget::record::Nanoseconds;
+use shared::statistics::{cv_percent, lower_bound, median, quantile, upper_bound};
 
 use crate::loads::Load;
 use crate::ops::Op;
 use crate::plots;
 use crate::results::{Cell, Gated, Results, Round, Variant};
-use crate::statistics::{cv_percent, lower_bound, median, quantile, upper_bound};
 use crate::study;
 use crate::summary::{Tally, csv, estimates};
 use crate::tools::{self, Tool};

@@ -8,16 +8,17 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use perfbudget::Record;
+use shared::statistics;
+use shared::terminal::{end_unless_on_a_terminal, start_of_line};
 
 use crate::loads::Load;
 use crate::ops::{self, Op};
 use crate::results::{Again, Cell, GateRun, Header, Line, Observed, Results, Variant, Writer};
-use crate::statistics;
 use crate::tools::{self, Tool};
 
 /// What is asked of a run.
@@ -624,23 +625,6 @@ impl Progress {
             start_of_line(),
             self.begun.elapsed().as_secs_f64() / 60.0
         );
-    }
-}
-
-/// The next line replaces this one on a terminal, and follows it in a file.
-fn end_unless_on_a_terminal() {
-    if !io::stderr().is_terminal() {
-        eprintln!();
-    }
-    _ = io::stderr().flush();
-}
-
-/// On a terminal: back to its beginning, and clear it.
-fn start_of_line() -> &'static str {
-    if io::stderr().is_terminal() {
-        "\r\x1b[2K"
-    } else {
-        ""
     }
 }
 

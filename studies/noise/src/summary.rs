@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use perfbudget::Verdict;
+use shared::statistics::{cv_percent, median};
 
 use crate::results::{Cell, Estimated, Excuse, Gated, Results};
-use crate::statistics::{cv_percent, median};
 use crate::tools::Tool;
 
 /// What came of a number of gate runs. Times are nanoseconds; those of a round are the first

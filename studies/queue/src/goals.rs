@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use shared::statistics::{median, most};
+
 use crate::report::{Grouped, Ms, Ratio, mib};
 use crate::results::{QueueRun, Results, Store};
-use crate::statistics::{median, most};
 use crate::study::{HUGE, LARGE, MIDDLE, REPETITIONS, neighbours};
 
 /// What a store is to reach with [`MIDDLE`] instances.

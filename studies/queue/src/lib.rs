@@ -14,5 +14,4 @@ pub mod plots;
 pub mod process;
 pub mod report;
 pub mod results;
-pub mod statistics;
 pub mod study;

@@ -1,32 +1,21 @@
 //! The plots: SVG on a white ground, readable on a light page and on a dark one.
 
-use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
 
-use plotters::coord::Shift;
-use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use shared::drawing::{
+    Axis, BLUE, Drawn, GREY, INK, LINES, ORANGE, SKY, VERMILION, font, label, legend,
+};
+use shared::statistics::median;
 
 use crate::diary::{self, Step};
 use crate::goals::{drained, targets};
 use crate::report::Grouped;
 use crate::results::{QueueRun, Results, Store};
-use crate::statistics::median;
 use crate::study::{HUGE, LARGE, MIDDLE, SMALL};
-
-/// Okabe and Ito's colours, which differ for everybody: <https://jfly.uni-koeln.de/color/>.
-const ORANGE: RGBColor = RGBColor(230, 159, 0);
-const SKY: RGBColor = RGBColor(86, 180, 233);
-const BLUE: RGBColor = RGBColor(0, 114, 178);
-const VERMILION: RGBColor = RGBColor(213, 94, 0);
-const GREY: RGBColor = RGBColor(150, 150, 150);
-const INK: RGBColor = RGBColor(34, 34, 34);
-const LINES: RGBColor = RGBColor(221, 221, 221);
-
-type Drawn = Result<(), Box<dyn Error>>;
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 const fn colour(store: Store) -> RGBColor {
     match store {
@@ -35,109 +24,10 @@ const fn colour(store: Store) -> RGBColor {
     }
 }
 
-fn font(size: u32) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&INK)
-}
-
-/// A row of coloured squares and their meanings.
-fn legend(area: &Area<'_>, top: i32, entries: &[(&str, RGBColor)]) -> Drawn {
-    let mut left = 60;
-    for (text, colour) in entries {
-        area.draw(&Rectangle::new(
-            [(left, top), (left + 12, top + 12)],
-            colour.filled(),
-        ))?;
-        area.draw(&Text::new((*text).to_owned(), (left + 18, top), font(16)))?;
-        left += 46 + 8 * i32::try_from(text.chars().count())?;
-    }
-    Ok(())
-}
-
-/// An axis with labels at given places.
-struct Axis {
-    range: Range<f64>,
-    places: Vec<f64>,
-    logarithmic: bool,
-}
-
-impl Axis {
-    /// A category at each whole number, half of one beyond at both ends.
-    fn categories(n: usize) -> Self {
-        Self {
-            range: -0.5..n as f64 - 0.5,
-            places: (0..n).map(|index| index as f64).collect(),
-            logarithmic: false,
-        }
-    }
-
-    /// From nothing to a little beyond the largest value.
-    fn linear(most: f64) -> Self {
-        let end = if most > 0.0 { 1.15 * most } else { 1.0 };
-        let step = step_of(end);
-        Self {
-            range: 0.0..end,
-            places: (0..)
-                .map(|n| f64::from(n) * step)
-                .take_while(|place| *place < end)
-                .collect(),
-            logarithmic: false,
-        }
-    }
-
-    fn logarithmic(range: Range<f64>, digits: &[f64]) -> Self {
-        Self {
-            places: log_places(range.start, range.end, digits),
-            range,
-            logarithmic: true,
-        }
-    }
-
-    /// The numbers of instances.
-    fn instances() -> Self {
-        Self {
-            range: 600.0..900_000.0,
-            places: [SMALL, MIDDLE, LARGE, HUGE].map(|n| n as f64).to_vec(),
-            logarithmic: true,
-        }
-    }
-}
-
-impl Ranged for Axis {
-    type FormatOption = DefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
-        let scale = |value: f64| if self.logarithmic { value.ln() } else { value };
-        let (start, end) = (scale(self.range.start), scale(self.range.end));
-        let share = (scale(*value) - start) / (end - start);
-        from + (f64::from(to - from) * share).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
-        self.places.clone()
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.range.clone()
-    }
-}
-
-/// A step of 1, 2 or 5 of a decade, for about five places.
-fn step_of(end: f64) -> f64 {
-    let decade = 10_f64.powf((end / 5.0).log10().floor());
-    [1.0, 2.0, 5.0, 10.0]
-        .map(|digit| digit * decade)
-        .into_iter()
-        .find(|step| end / step <= 6.0)
-        .unwrap_or(end)
-}
-
-/// The digits of each decade.
-fn log_places(least: f64, most: f64, digits: &[f64]) -> Vec<f64> {
-    (-2..8)
-        .flat_map(|decade| digits.iter().map(move |digit| digit * 10_f64.powi(decade)))
-        .filter(|place| (least..most).contains(place))
-        .collect()
+/// The numbers of instances.
+fn instances() -> Axis {
+    let places = [SMALL, MIDDLE, LARGE, HUGE].map(|n| n as f64);
+    Axis::logarithmic_at(600.0..900_000.0, places.to_vec())
 }
 
 /// `500k`.
@@ -179,7 +69,6 @@ pub(crate) fn rates(path: &Path, results: &Results) -> Drawn {
     root.fill(&WHITE)?;
     legend(
         &root,
-        12,
         &[
             ("SQLite", colour(Store::Sqlite)),
             ("Postgres", colour(Store::Postgres)),
@@ -202,7 +91,7 @@ pub(crate) fn rates(path: &Path, results: &Results) -> Drawn {
         .x_label_area_size(44)
         .y_label_area_size(80)
         .build_cartesian_2d(
-            Axis::instances(),
+            instances(),
             Axis::logarithmic(range.start * 0.8..range.end * 1.8, &[1.0, 2.0, 5.0]),
         )?;
     chart
@@ -260,7 +149,6 @@ pub(crate) fn raw_limit(path: &Path, results: &Results) -> Drawn {
     root.fill(&WHITE)?;
     legend(
         &root,
-        12,
         &[
             ("the queue", BLUE),
             ("the same rows without a queue: the raw limit", SKY),
@@ -321,22 +209,12 @@ pub(crate) fn raw_limit(path: &Path, results: &Results) -> Drawn {
     Ok(())
 }
 
-/// The place of a category on an axis, as its label wants it.
-fn label(names: &[String], place: f64) -> String {
-    let index = place.round();
-    if index < 0.0 || (place - index).abs() > 1e-6 {
-        return String::new();
-    }
-    names.get(index as usize).cloned().unwrap_or_default()
-}
-
 /// Lines: what an action waits, by number of instances, and the goals.
 pub(crate) fn latency(path: &Path, results: &Results) -> Drawn {
     let root = SVGBackend::new(path, (960, 420)).into_drawing_area();
     root.fill(&WHITE)?;
     legend(
         &root,
-        12,
         &[
             ("SQLite", colour(Store::Sqlite)),
             ("Postgres", colour(Store::Postgres)),
@@ -361,7 +239,7 @@ pub(crate) fn latency(path: &Path, results: &Results) -> Drawn {
         .x_label_area_size(44)
         .y_label_area_size(80)
         .build_cartesian_2d(
-            Axis::instances(),
+            instances(),
             Axis::logarithmic(
                 range.start.max(0.02) * 0.8..range.end * 1.4,
                 &[1.0, 2.0, 5.0],
@@ -381,7 +259,7 @@ pub(crate) fn latency(path: &Path, results: &Results) -> Drawn {
     for (store, sizes) in &measured {
         let colour = colour(*store);
         let goal = targets(*store).p95_ms;
-        let ends = Axis::instances().range;
+        let ends = instances().range();
         chart.draw_series([PathElement::new(
             vec![(ends.start, goal), (ends.end, goal)],
             colour.mix(0.6).stroke_width(1),
@@ -407,41 +285,6 @@ pub(crate) fn latency(path: &Path, results: &Results) -> Drawn {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn labels_stand_at_whole_places_only() {
-        let names = ["a".to_owned(), "b".to_owned()];
-        for (place, text) in [(1.0, "b"), (0.5, ""), (2.0, ""), (-1.0, "")] {
-            assert_eq!(label(&names, place), text, "{place}");
-        }
-    }
-
-    #[test]
-    fn an_axis_maps_its_range_to_the_pixels() {
-        let decades = Axis::logarithmic(1.0..100.0, &[1.0]);
-        assert_eq!(
-            [1.0, 10.0, 100.0].map(|y| decades.map(&y, (200, 0))),
-            [200, 100, 0]
-        );
-        let linear = Axis::linear(200_000.0);
-        assert_eq!(linear.places[..3], [0.0, 50_000.0, 100_000.0]);
-        assert_eq!(linear.map(&0.0, (0, 100)), 0);
-    }
-
-    #[test]
-    fn places_are_round() {
-        assert_eq!(
-            log_places(40.0, 600.0, &[1.0, 2.0, 5.0]),
-            [50.0, 100.0, 200.0, 500.0]
-        );
-        for (end, step) in [(1.15, 0.2), (230_000.0, 50_000.0), (110.0, 20.0)] {
-            assert!(
-                (step_of(end) / step - 1.0).abs() < 1e-9,
-                "{end}: {}",
-                step_of(end)
-            );
-        }
-    }
 
     #[test]
     fn large_numbers_are_short() {

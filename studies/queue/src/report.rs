@@ -6,12 +6,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use shared::statistics::{least, median, most};
+
 use crate::diary::{self, STEPS};
 use crate::goals::{Verdict, drained, flatness, goals, has_too_few};
 use crate::peer::Peer;
 use crate::plots;
 use crate::results::{Bench, QueryTimes, QueueRun, Results, Store};
-use crate::statistics::{least, median, most};
 use crate::study::{ACTIONS, HUGE, LARGE, LOOP_SIZE, MIDDLE, REPETITIONS, SMALL, WORKERS};
 
 /// A number without a fraction, its thousands set apart.

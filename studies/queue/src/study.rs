@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use shared::machine::{self, version_in};
+use shared::terminal::start_of_line;
 use temporary_postgres::TemporaryPostgres;
 
-use crate::machine::{self, Machine, version_in};
+use crate::machine::Machine;
 use crate::peer::Peer;
 use crate::process::{self, Ended};
 use crate::results::{
@@ -458,15 +460,6 @@ impl Progress {
             start_of_line(),
             self.begun.elapsed().as_secs_f64() / 60.0
         );
-    }
-}
-
-/// On a terminal: back to its beginning, and clear it.
-fn start_of_line() -> &'static str {
-    if io::stderr().is_terminal() {
-        "\r\x1b[2K"
-    } else {
-        ""
     }
 }
 

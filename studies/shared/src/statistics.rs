@@ -1,13 +1,15 @@
-//! The statistics of the report.
+//! The statistics of reports.
 
 /// The median of what is not empty; NaN of nothing.
-pub(crate) fn median(values: &[f64]) -> f64 {
+#[must_use]
+pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
 /// A quantile by linear interpolation between the closest ranks (R's type 7, the default of R and
 /// NumPy); NaN of nothing.
-pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
+#[must_use]
+pub fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let Some(last) = sorted.len().checked_sub(1) else {
@@ -18,12 +20,37 @@ pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * place.fract()
 }
 
+/// The least; NaN of nothing.
+#[must_use]
+pub fn least(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NAN, f64::min)
+}
+
+/// The most; NaN of nothing.
+#[must_use]
+pub fn most(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NAN, f64::max)
+}
+
+/// Sample standard deviation over mean, in per cent; NaN of fewer than two.
+#[must_use]
+pub fn cv_percent(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    if values.len() < 2 {
+        return f64::NAN;
+    }
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    100.0 * (squares / (n - 1.0)).sqrt() / mean
+}
+
 /// The exact one-sided 95 % upper bound on a rate of which `events` of `trials` were seen: the rate
 /// at which so few would be seen one time in twenty. For no events about 3 ÷ trials.
 ///
 /// Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the
 /// binomial", Biometrika 26 (1934).
-pub(crate) fn upper_bound(events: u64, trials: u64) -> f64 {
+#[must_use]
+pub fn upper_bound(events: u64, trials: u64) -> f64 {
     const CHANCE: f64 = 0.05;
     if events >= trials {
         return 1.0;
@@ -41,7 +68,8 @@ pub(crate) fn upper_bound(events: u64, trials: u64) -> f64 {
 }
 
 /// The exact one-sided 95 % lower bound: the mirror image of [`upper_bound`].
-pub(crate) fn lower_bound(events: u64, trials: u64) -> f64 {
+#[must_use]
+pub fn lower_bound(events: u64, trials: u64) -> f64 {
     1.0 - upper_bound(trials - events, trials)
 }
 
@@ -98,6 +126,21 @@ mod tests {
         assert!((median(&values) - 2.5).abs() < 1e-12);
         assert!((quantile(&values, 1.0) - 4.0).abs() < 1e-12);
         assert!((quantile(&values, 0.95) - 3.85).abs() < 1e-12);
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-12);
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn the_ends_are_those_of_any_order() {
+        let values = [4.0, 1.0, 3.0, 2.0];
+        assert!((least(&values) - 1.0).abs() < 1e-12);
+        assert!((most(&values) - 4.0).abs() < 1e-12);
+        assert!(least(&[]).is_nan() && most(&[]).is_nan());
+    }
+
+    #[test]
+    fn the_spread_is_that_of_a_sample() {
+        assert!((cv_percent(&[9.0, 10.0, 11.0]) - 10.0).abs() < 1e-12);
+        assert!(cv_percent(&[1.0]).is_nan());
     }
 }

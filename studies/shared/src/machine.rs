@@ -1,26 +1,47 @@
-//! Where the counts were made, for the head of the document.
+//! The machine that a study runs on, for the head of its document.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::thread;
 
-use crate::Result;
-
 /// `AMD EPYC, 2 cores, Linux 6.18.44`.
+#[must_use]
 pub fn describe() -> String {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cores = if cores == 1 {
-        "1 core".to_owned()
-    } else {
-        format!("{cores} cores")
+    let cores = match cores() {
+        1 => "1 core".to_owned(),
+        n => format!("{n} cores"),
     };
-    format!(
-        "{}, {cores}, Linux {}",
-        processor(&cpuinfo).unwrap_or("unknown processor"),
-        plain_release(&release)
-    )
+    format!("{}, {cores}, {}", cpu(), system())
+}
+
+/// The CPU's model.
+#[must_use]
+pub fn cpu() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    processor(&cpuinfo)
+        .unwrap_or("unknown processor")
+        .to_owned()
+}
+
+/// CPUs that a process may use.
+#[must_use]
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The operating system and its release.
+#[must_use]
+pub fn system() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("Linux {}", plain_release(&release))
+}
+
+/// Tasks that were ready to run, averaged over the last minute: 0 is idle.
+#[must_use]
+pub fn load_1m() -> Option<f64> {
+    let load = fs::read_to_string("/proc/loadavg").ok()?;
+    load.split(' ').next()?.parse().ok()
 }
 
 fn processor(cpuinfo: &str) -> Option<&str> {
@@ -43,7 +64,7 @@ fn plain_release(release: &str) -> &str {
 ///
 /// # Errors
 /// When the directory or the kernel's list of mounts can't be read.
-pub fn file_system(directory: &Path) -> Result<String> {
+pub fn file_system(directory: &Path) -> io::Result<String> {
     let directory = directory.canonicalize()?;
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     Ok(type_of(&mounts, &directory).unwrap_or("unknown").to_owned())
@@ -64,7 +85,8 @@ fn type_of<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
 }
 
 /// The version of a crate in a lock file; of several the newest that is listed.
-pub fn version_in(lock: &str, name: &str) -> Option<String> {
+#[must_use]
+pub fn version_in<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
     let entry = format!("name = \"{name}\"");
     let mut lines = lock.lines();
     let mut version = None;
@@ -73,7 +95,6 @@ pub fn version_in(lock: &str, name: &str) -> Option<String> {
             .next()
             .and_then(|line| line.strip_prefix("version = \""))
             .and_then(|rest| rest.strip_suffix('"'))
-            .map(ToOwned::to_owned)
             .or(version);
     }
     version
@@ -101,9 +122,10 @@ mod tests {
 
     #[test]
     fn a_version_stands_below_its_name() {
-        let lock = "[[package]]\nname = \"redb\"\nversion = \"4.4.0\"\n\
+        let lock = "[[package]]\nname = \"redb\"\nversion = \"3.9.0\"\n\
+                    [[package]]\nname = \"redb\"\nversion = \"4.4.0\"\n\
                     [[package]]\nname = \"redb-derive\"\nversion = \"9.0.0\"\n";
-        assert_eq!(version_in(lock, "redb").as_deref(), Some("4.4.0"));
+        assert_eq!(version_in(lock, "redb"), Some("4.4.0"));
         assert_eq!(version_in(lock, "sled"), None);
     }
 }
