@@ -59,6 +59,8 @@ pub fn say_that_it_runs() {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -66,13 +68,16 @@ mod tests {
         let mut running = Running::default();
         let mut sh = Command::new("sh");
         running
-            .start(sh.args(["-c", "echo running; exec cat"]))
+            .start(sh.args(["-c", "echo running; exec sleep 60"]))
             .expect("it runs");
         let id = running.0[0].id();
         let there = || std::path::Path::new(&format!("/proc/{id}")).exists();
         assert!(there());
+        let begin = Instant::now();
         drop(running);
         assert!(!there());
+        // It did not end by itself.
+        assert!(begin.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
