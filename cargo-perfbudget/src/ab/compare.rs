@@ -40,7 +40,7 @@ use crate::observe::progress::Progress;
 use gates::{Filter, Found, Matched};
 use git::{GitError, Repository};
 use measure::{Measured, Measuring, Runner, Unit};
-pub(crate) use schedule::PER_BLOCK;
+use schedule::PER_BLOCK;
 use side::{Order, SideError, Source, TestKey, Workshop};
 
 const AFTER_HELP: &str = "\
@@ -212,22 +212,31 @@ fn run(
     let mut progress = Progress::on_stderr();
     // The policy may stand in a directory above.
     let here = side::absolute(&arguments.selection.directory());
+    // Whatever comes of it: what another comparison decided there is not of this one.
+    match &arguments.out {
+        Some(out) => forget(out)?,
+        None => forget(&default_out(&here))?,
+    }
     let mut policy = Policy::find(arguments.policy.as_deref(), &here)?;
     policy.expect = arguments.expect.unwrap_or(policy.expect);
     policy.check_ready(arguments.allow_uncalibrated)?;
     match (&arguments.baseline_cmd, &arguments.candidate_cmd) {
         (Some(baseline), Some(candidate)) => {
-            let out = arguments.out.clone().unwrap_or_else(|| {
-                let target = side::target_directory(&here);
-                let target = target.unwrap_or_else(|_| here.join("target"));
-                target.join(Workshop::NAME).join(DEFAULT_OUT)
-            });
+            let out = arguments.out.clone();
+            let out = out.unwrap_or_else(|| default_out(&here));
             prepare(&out)?;
             let subjects = of_commands(baseline, candidate)?;
             conclude(arguments, &policy, &subjects, &out, &mut progress, print)
         }
         _ => compare_gates(arguments, &policy, &here, &mut progress, print),
     }
+}
+
+/// Where it is written to unless `--out` or a candidate's directory says otherwise.
+fn default_out(here: &Path) -> PathBuf {
+    let target = side::target_directory(here);
+    let target = target.unwrap_or_else(|_| here.join("target"));
+    target.join(Workshop::NAME).join(DEFAULT_OUT)
 }
 
 fn of_commands(baseline: &str, candidate: &str) -> io::Result<Subjects<'static>> {
@@ -267,9 +276,6 @@ fn compare_gates(
     progress: &mut Progress,
     print: fn(&str) -> io::Result<()>,
 ) -> Result<Verdict, Box<dyn Error>> {
-    if let Some(out) = &arguments.out {
-        prepare(out)?;
-    }
     let sources = Sources::of(arguments, here, progress)?;
     let out = arguments.out.clone();
     let out = out.unwrap_or_else(|| sources.workshop.path.join(DEFAULT_OUT));
@@ -521,16 +527,19 @@ fn conclude(
     let family = u32::try_from(timed.len() + settled.len()).unwrap_or(u32::MAX);
     let plan = plan(arguments, policy, family);
     let gates = subjects.units.iter().map(|unit| unit.gates.len()).sum();
-    progress.line(&format!(
-        "measuring {} in {}: {} processes of each side",
-        counted(gates, "gate", "gates"),
-        counted(subjects.units.len(), "test", "tests"),
-        if timed.is_empty() {
-            PER_BLOCK.to_string()
-        } else {
-            format!("at most {}", plan.last() * arguments.runs * PER_BLOCK)
-        }
-    ));
+    let processes = if timed.is_empty() {
+        PER_BLOCK.to_string()
+    } else {
+        format!("at most {}", plan.last() * arguments.runs * PER_BLOCK)
+    };
+    progress.line(&match subjects.units.len() {
+        0 => "nothing to measure: no gate is there on both sides, and runs".to_owned(),
+        tests => format!(
+            "measuring {} in {}: {processes} processes of each side",
+            counted(gates, "gate", "gates"),
+            counted(tests, "test", "tests"),
+        ),
+    });
     let [baseline, candidate] = &subjects.subjects;
     let judged = |repetitions: &[Repetition]| -> Decision {
         let comparison = Comparison {
@@ -590,14 +599,24 @@ fn conclude(
     Ok(decision.decision)
 }
 
-/// A directory without what another comparison left: this one may fail or be interrupted, and what
-/// stands there then is not its.
+/// A directory, and nothing in it that another comparison left.
 fn prepare(out: &Path) -> Result<(), String> {
-    let failed = |error| format!("failed to prepare {}: {error}", out.display());
-    fs::create_dir_all(out).map_err(failed)?;
+    fs::create_dir_all(out).map_err(|error| not_prepared(out, &error))?;
+    forget(out)
+}
+
+fn not_prepared(out: &Path, error: &io::Error) -> String {
+    format!("failed to prepare {}: {error}", out.display())
+}
+
+/// Removes what another comparison left, where there is something: this one may fail or be
+/// interrupted, and what stands there then is not its.
+fn forget(out: &Path) -> Result<(), String> {
     for name in OLD {
         match fs::remove_file(out.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(not_prepared(out, &error));
+            }
             _ => {}
         }
     }

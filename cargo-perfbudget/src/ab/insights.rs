@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::compare::{PER_BLOCK, REPETITIONS_MAX};
+use super::compare::REPETITIONS_MAX;
 use super::decide::{GONE_AS_WELL, OTHER_PACE, is_sync};
 use super::decision::{Decision, Effect, GateDecision, Method, Status, Verdict};
 use super::policy::Expect;
@@ -176,10 +176,8 @@ fn needed(decision: &Decision) -> String {
     let level = decision.family.alpha_each;
     let more = match decision.method {
         Method::Paired => format!(
-            "{} with both sides are enough, with at least 6 repetitions of each: \
-             `--max-repetitions {}`",
-            text::counted(statistics::blocks_needed(level) as usize, "block", "blocks"),
-            statistics::blocks_needed(level) * PER_BLOCK
+            "{} with both sides are enough, with at least 6 repetitions of each",
+            text::counted(statistics::blocks_needed(level) as usize, "block", "blocks")
         ),
         Method::Welch => format!(
             "{} repetitions on each side are enough",
@@ -245,10 +243,12 @@ fn noisy(gate: &GateDecision, decision: &Decision) -> (Action, String) {
 fn more_repetitions(gate: &GateDecision, times: f64) -> String {
     let most = gate.repetitions.iter().max().copied().unwrap_or(0);
     let repetitions = f64::from(most) * times;
-    if repetitions <= f64::from(REPETITIONS_MAX) {
+    let in_a_pass = f64::from(REPETITIONS_MAX);
+    if repetitions <= in_a_pass {
         format!(": `--max-repetitions {repetitions:.0}`")
     } else {
-        format!(": `--runs {times:.0}`")
+        let runs = (repetitions / in_a_pass).ceil();
+        format!(": `--max-repetitions {in_a_pass:.0} --runs {runs:.0}`")
     }
 }
 
@@ -359,7 +359,8 @@ mod tests {
         let decision = histories.decide(Method::Paired, &Policy::default());
         let gate = &decision.gates[0];
         assert_eq!(more_repetitions(gate, 3.0), ": `--max-repetitions 42`");
-        assert_eq!(more_repetitions(gate, 72.0), ": `--runs 72`");
+        let passes = ": `--max-repetitions 1000 --runs 2`";
+        assert_eq!(more_repetitions(gate, 72.0), passes);
     }
 
     #[test]

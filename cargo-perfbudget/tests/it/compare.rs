@@ -376,6 +376,22 @@ fn what_can_not_be_compared_is_said() {
     }
 }
 
+/// Also where it is not said where to write: a script that reads it would take it for this one's.
+#[test]
+fn an_old_decision_does_not_outlive_a_revision_that_does_not_exist() {
+    let repository = Repository::new();
+    let _turn = turn();
+    let report = kept("target/perfbudget-compare/report");
+    fs::create_dir_all(&report).expect("made");
+    fs::write(report.join("decision.json"), "another's").expect("written");
+    let output = command(repository.path())
+        .args(["--baseline", "nope"])
+        .output()
+        .expect("the command starts");
+    assert_eq!(code(&output), 1, "{}", err(&output));
+    assert!(!report.join("decision.json").exists());
+}
+
 #[test]
 fn bad_arguments_exit_with_2() {
     let here = TempDir::new().expect("a directory");

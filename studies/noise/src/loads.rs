@@ -93,12 +93,13 @@ impl Load {
         };
         for number in 0..per_core * cores {
             let name = hog.to_possible_value().expect("not hidden");
-            running.start(
+            let started = running.start(
                 Command::new(ops::program())
                     .arg("load")
                     .arg(name.get_name())
                     .arg(directory.join(format!("hog-{number}"))),
-            )?;
+            );
+            started.map_err(|error| io::Error::other(format!("{}: {error}", name.get_name())))?;
         }
         Ok(running)
     }

@@ -15,12 +15,12 @@ pub fn describe() -> String {
     format!("{}, {cores}, {}", cpu(), system())
 }
 
-/// The CPU's model.
+/// The CPU's model, or its architecture where the kernel does not name one.
 #[must_use]
 pub fn cpu() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     processor(&cpuinfo)
-        .unwrap_or("unknown processor")
+        .unwrap_or(std::env::consts::ARCH)
         .to_owned()
 }
 

@@ -114,16 +114,15 @@ pub(crate) fn matched(baseline: &Found, candidate: &Found, filter: &Filter) -> M
         .collect();
     for test in tests {
         let gates: Vec<&String> = baseline.of(test).chain(candidate.of(test)).collect();
-        let is_asked_for = if gates.is_empty() {
-            filter.takes_test(test)
-        } else {
-            gates.iter().any(|gate| filter.takes(gate))
-        };
         let is_told = gates.iter().any(|gate| matched.settled.contains_key(*gate));
-        if is_asked_for && !is_told {
+        let is_of_others = !gates.is_empty() && !gates.iter().any(|gate| filter.takes(gate));
+        if is_told || is_of_others {
+            continue;
+        }
+        if filter.takes_test(test) {
             let name = format!("test {test}");
             matched.settle(&name, baseline.failed(test), candidate.failed(test));
-        } else if gates.is_empty() && !is_asked_for {
+        } else {
             matched.unasked.insert(test.clone());
         }
     }
@@ -241,6 +240,10 @@ mod tests {
         let all = matched(&old, &new, &Filter::default());
         assert_eq!(all.tests.len(), 1);
         assert_eq!(all.settled["test perf_a in tiny"], [None, boom()]);
+        // The gate that was asked for is fine; the test is said to have failed.
+        let asked = matched(&old, &new, &Filter(vec!["t/a".into()]));
+        assert_eq!((asked.tests.len(), asked.settled.len()), (1, 0));
+        assert_eq!(asked.unasked, BTreeSet::from([key("perf_a")]));
         // Of its gates nobody asked for one.
         let filter = Filter(vec!["t/x".into()]);
         assert_eq!(matched(&old, &new, &filter), Matched::default());
