@@ -66,10 +66,10 @@
 //! In a test binary that names it, these are this crate's: `fsync`, `fdatasync`, `msync`,
 //! `sync_file_range`, `syncfs`, `sync`, `syscall`; `open`, `openat` and `pwritev2`, each with its
 //! relatives of other names; `rename`, `renameat`, `renameat2`, `unlink`, `unlinkat`, `rmdir` and
-//! `remove`. With no scope or stub open each costs 10 to 20 ns more than the C library's at most
-//! (`docs/benchmarks.md`) and does the same, except that it is no point of thread cancellation and that a
-//! library of `LD_PRELOAD` is not asked. A hook preserves `errno`, takes no lock and allocates
-//! nothing. The first scope opens one descriptor, of `/proc/self/fd` (500 or higher, closed on
+//! `remove`. With no scope or stub open each costs at most 10 to 20 ns more than the C library's
+//! (`docs/benchmarks.md`) and does the same, except that it is no point of thread cancellation and
+//! that a library of `LD_PRELOAD` is not asked. A hook preserves `errno`, takes no lock and
+//! allocates nothing. The first scope opens one descriptor, of `/proc/self/fd` (500 or higher, closed on
 //! `exec`), which stays open. A release build of your program does not contain any of it: this is
 //! a dev-dependency.
 //!

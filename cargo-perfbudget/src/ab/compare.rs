@@ -213,17 +213,14 @@ fn run(
     // The policy may stand in a directory above.
     let here = side::absolute(&arguments.selection.directory());
     // Whatever comes of it: what another comparison decided there is not of this one.
-    match &arguments.out {
-        Some(out) => forget(out)?,
-        None => forget(&default_out(&here))?,
-    }
+    let out = arguments.out.clone();
+    let out = out.unwrap_or_else(|| default_out(&here));
+    forget(&out)?;
     let mut policy = Policy::find(arguments.policy.as_deref(), &here)?;
     policy.expect = arguments.expect.unwrap_or(policy.expect);
     policy.check_ready(arguments.allow_uncalibrated)?;
     match (&arguments.baseline_cmd, &arguments.candidate_cmd) {
         (Some(baseline), Some(candidate)) => {
-            let out = arguments.out.clone();
-            let out = out.unwrap_or_else(|| default_out(&here));
             prepare(&out)?;
             let subjects = of_commands(baseline, candidate)?;
             conclude(arguments, &policy, &subjects, &out, &mut progress, print)
